@@ -1,0 +1,566 @@
+"""The life of one actor: its incarnations, from start over crash and restart to the end.
+
+A `Cell` is what a reference points to. It outlives restarts: each start makes a new *incarnation*
+(a context, an instance of the actor's class or a call of its function, and a task when one is
+needed), while the mailbox, the name and the references stay.
+
+    starting ──▶ running ──▶ stopping ──▶ down          (kept by a static supervisor, or forgotten)
+        │           │            │
+        └───────────┴────────────┴──────▶ restarting ──▶ starting
+
+What keeps it quick:
+
+- An actor of a class without `started()` has no task until its first message: an idle one is
+  a few hundred bytes and starts and stops by plain calls.
+- What happens at an end is a plain call up the tree (`Supervision.child_ended`), not a message.
+
+Rules that the code keeps:
+
+- `end()` runs exactly once an incarnation, whatever ended it, and never waits. So no exit is lost
+  when a cancellation arrives in between.
+- The deadline of a stop is the deadline of the incarnation's own cancel scope. It holds also when
+  whoever asked for the stop is cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import traceback
+from collections.abc import Mapping
+from enum import Enum
+from functools import partial
+from math import inf
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+from trio.lowlevel import checkpoint, current_task
+
+from lexigram_actors.errors import ActorFailed, ActorStopped, ActorUnresponsive
+from lexigram_actors.kernel.actor import Actor, ActorContext
+from lexigram_actors.kernel.mailbox import MailboxQueue
+from lexigram_actors.kernel.specs import (
+    DeadLetter,
+    Exit,
+    Mailbox,
+    Restart,
+    SupervisingBehaviour,
+)
+from lexigram_actors.kernel.waiting import Ask, Outcome
+
+if TYPE_CHECKING:
+    from lexigram_actors.kernel.refs import ActorRef
+    from lexigram_actors.kernel.supervision import Supervision
+    from lexigram_actors.kernel.system import ActorSystem
+
+logger = logging.getLogger(__name__)
+
+CLEANUP = 1.0
+"""Seconds that an actor's `stopping()` gets when its deadline has passed already, and after which
+an actor that was cancelled and still runs is reported as unresponsive."""
+
+BATCH = 100
+"""Messages, or `BATCH_SECONDS`, that an actor handles before it lets other tasks run."""
+
+BATCH_SECONDS = 0.001
+
+
+class State(Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    RESTARTING = "restarting"
+    DOWN = "stopped"
+
+
+class Intent(Enum):
+    """What a supervisor means by stopping a child: without one, the child ended by itself."""
+
+    TERMINATE = "terminate"
+    RESTART = "restart"
+
+
+def sole_error(error: BaseException) -> BaseException:
+    """The one exception inside an exception group that holds no other."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+@final
+class Cell:
+    """One actor over all its incarnations. See the module's head."""
+
+    __slots__ = (
+        "_ref",
+        "actor",
+        "args",
+        "behaviour",
+        "begun_at",
+        "by_hand",
+        "context",
+        "deadline",
+        "failure",
+        "fresh",
+        "halting",
+        "has_task",
+        "id",
+        "intent",
+        "kwargs",
+        "last_exit",
+        "links",
+        "mailbox",
+        "monitors",
+        "name",
+        "origin",
+        "parent",
+        "restart",
+        "restart_timer",
+        "restarts",
+        "restarts_in_a_row",
+        "scope",
+        "shutdown",
+        "significant",
+        "start_outcome",
+        "state",
+        "stop_reason",
+        "supervision",
+        "system",
+        "task",
+    )
+
+    def __init__(
+        self,
+        parent: Supervision,
+        id: str,  # noqa: A002 - the field's name in a child spec
+        name: str,
+        behaviour: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        restart: Restart,
+        shutdown: float,
+        mailbox: Mailbox,
+        significant: bool = False,
+    ) -> None:
+        self.parent = parent
+        self.system: ActorSystem = parent.system
+        self.id = id
+        self.name = name
+        self.behaviour = behaviour
+        self.args = args
+        self.kwargs = kwargs
+        self.restart = restart
+        self.shutdown = shutdown
+        self.significant = significant
+        self.mailbox = MailboxQueue(mailbox, self)
+        self.origin = contextvars.copy_context()  # the spawner's, for the task of each incarnation
+        self._ref: ActorRef[Any] | None = None
+        self.state = State.DOWN
+        self.intent: Intent | None = None
+        self.fresh = True  # has never been started successfully
+        self.by_hand = True  # somebody waits for this start and is told when it fails
+        self.restarts = 0
+        self.restarts_in_a_row = 0
+        self.begun_at = 0.0
+        self.restart_timer: Any = None
+        self.last_exit: Exit | None = None
+        self.monitors: list[Outcome] | None = None
+        self.links: set[Cell] | None = None
+        # Of the incarnation:
+        self.context: ActorContext[Any] | None = None
+        self.actor: Actor[Any] | None = None
+        self.supervision: Supervision | None = None
+        self.has_task = False
+        self.task: trio.lowlevel.Task | None = None
+        self.scope: trio.CancelScope | None = None
+        self.deadline = inf
+        self.stop_reason: str | None = None
+        self.halting = False  # stops after the message in hand, what is queued stays queued
+        self.failure: Exception | None = None
+        self.start_outcome: Outcome | None = None
+
+    @property
+    def ref(self) -> ActorRef[Any]:
+        if self._ref is None:
+            self._ref = self.system.make_ref(self)
+        return self._ref
+
+    @property
+    def is_supervisor(self) -> bool:
+        return not isinstance(self.behaviour, type) and isinstance(
+            self.behaviour, SupervisingBehaviour
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether an incarnation exists."""
+        return self.state is not State.DOWN and self.state is not State.RESTARTING
+
+    # --- start
+
+    def start(self, *, by_hand: bool) -> None:
+        """Begin an incarnation. Raises what the actor's constructor raises; state is DOWN then."""
+        self.by_hand = by_hand
+        self.intent = None
+        self.stop_reason = None
+        self.failure = None
+        self.halting = False
+        self.deadline = inf
+        self.mailbox.closed_by = None
+        self.context = ActorContext(self)
+        behaviour = self.behaviour
+        if isinstance(behaviour, type):
+            self._start_instance(behaviour)
+        elif self.is_supervisor:
+            self.state = State.STARTING
+            self.supervision = self.system.supervise(self, behaviour.supervision)
+            self.supervision.begin()
+        else:
+            self._mark_started()
+            self.begin_task()
+
+    def _start_instance(self, behaviour: type[Actor[Any]]) -> None:
+        actor = behaviour.__new__(behaviour)
+        actor.context = self.context  # type: ignore[assignment]  # before __init__ may use it
+        actor.__init__(*self.args, **self.kwargs)  # type: ignore[misc]
+        self.actor = actor
+        if behaviour.started is not Actor.started:
+            self.state = State.STARTING
+            self.begin_task()
+            return
+        self._mark_started()
+        if self.mailbox.ready():
+            self.begin_task()
+        else:
+            self.mailbox.idle = True
+
+    def _mark_started(self) -> None:
+        self.fresh = False
+        self.state = State.RUNNING if self.stop_reason is None else State.STOPPING
+        if self.start_outcome is not None:
+            outcome, self.start_outcome = self.start_outcome, None
+            outcome.answer(None)
+
+    def mark_started(self) -> None:
+        """Said by a supervisor once its first children run."""
+        self._mark_started()
+
+    async def wait_started(self) -> None:
+        """Wait until the incarnation runs.
+
+        Raises `ActorFailed` or `ActorStopped` when it ended instead. Cancelled, the actor is
+        stopped at once, as `nursery.start()` does, and gone within its clean-up time.
+        """
+        outcome = self.start_outcome = Outcome()
+        try:
+            await outcome.wait()
+        except trio.Cancelled:
+            self.begin_stop("cancelled", 0.0)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLEANUP):
+                await self.wait_down()
+            raise
+
+    def begin_task(self) -> None:
+        self.has_task = True
+        self.mailbox.idle = False
+        self.mailbox.queue()
+        self.origin.run(partial(self.system.nursery.start_soon, self._run, name=self.name))
+
+    # --- the incarnation's task
+
+    async def _run(self) -> None:
+        self.task = current_task()
+        error: BaseException | None = None
+        try:
+            with trio.CancelScope(deadline=self.deadline) as self.scope:
+                await self._live()
+        except Exception as exc:  # noqa: BLE001 - a failure is what a supervisor is for
+            error = exc
+        except BaseException:
+            # Ctrl-C, or the whole system is being torn down: say goodbye, and let it pass.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP):
+                await self._wind_up(None, "cancelled")
+            raise
+        await self._wind_up(error, "normal")
+
+    async def _live(self) -> None:
+        actor = self.actor
+        if actor is None:
+            await self.behaviour(self.context, *self.args, **self.kwargs)
+            return
+        if self.state is State.STARTING:
+            await actor.started()
+            self._mark_started()
+        await self._serve(actor)
+
+    async def _serve(self, actor: Actor[Any]) -> None:
+        """Hand message after message to `receive`."""
+        receive = actor.receive
+        mailbox = self.mailbox
+        items = mailbox.queue()
+        context = self.context
+        assert context is not None
+        left, until = BATCH, perf_counter() + BATCH_SECONDS
+        while True:
+            while items and not self.halting:
+                item = items.popleft()
+                mailbox.handled += 1
+                if mailbox.senders:
+                    mailbox.admit(mailbox.bound)
+                if type(item) is Ask:
+                    context.ask = item
+                    item.answer(await receive(item.message))
+                    context.ask = None
+                else:
+                    await receive(item)
+                left -= 1
+                if not left or perf_counter() > until:
+                    await checkpoint()
+                    left, until = BATCH, perf_counter() + BATCH_SECONDS
+            if self.stop_reason is not None:
+                return
+            if not mailbox.ready():
+                await mailbox.wait_mail()
+                left, until = BATCH, perf_counter() + BATCH_SECONDS
+
+    async def _wind_up(self, error: BaseException | None, reason: str) -> None:
+        """Everything that has to happen between the last message and the end."""
+        error = self.failure if self.failure is not None else error
+        if error is not None:
+            error, reason = sole_error(error), "failed"
+        elif self.stop_reason is not None:
+            reason = self.stop_reason
+        try:
+            if self.actor is not None and self.state is not State.STARTING:
+                error = await self._say_goodbye(self.actor, reason) or error
+            if self.supervision is not None:
+                self.supervision.closing = True
+                await self._stop_children(self.supervision)
+        finally:
+            self.end(reason if error is None else "failed", error)
+
+    async def _say_goodbye(self, actor: Actor[Any], reason: str) -> BaseException | None:
+        if type(actor).stopping is Actor.stopping:
+            return None
+        now = trio.current_time()
+        until = max(now + CLEANUP, min(self.deadline, now + self.shutdown))
+        with trio.CancelScope(shield=True, deadline=until) as scope:
+            try:
+                await actor.stopping(reason)
+            except Exception as exc:  # noqa: BLE001 - becomes the actor's failure
+                return exc
+        if scope.cancelled_caught:
+            logger.warning("stopping() of actor %r was cut off at its deadline", self.name)
+        return None
+
+    async def _stop_children(self, supervision: Supervision) -> None:
+        """Each child ends within its own deadline, which bounds the shield."""
+        with trio.CancelScope(shield=True):
+            await supervision.stop_children()
+
+    # --- stop
+
+    def begin_stop(self, reason: str, grace: float | None) -> None:
+        """Ask the incarnation to end, and see to it that it does; a plain call, never waits.
+
+        It takes no more messages, handles what is queued until `grace` seconds have passed (None:
+        its own `shutdown`), is cancelled then. Asked again, the shorter deadline holds.
+        """
+        if self.state is State.DOWN:
+            return
+        if self.state is State.RESTARTING:
+            self.parent.give_up_restart(self, reason)
+            return
+        if self.stop_reason is None:
+            self.mailbox.close(reason)
+            self._announce_stop(reason)
+        self._stop_within(grace)
+
+    def begin_halt(self) -> None:
+        """Ask the incarnation to end after the message in hand; the next one goes on from there."""
+        self.intent = Intent.RESTART
+        self.halting = True
+        if self.stop_reason is None:
+            self._announce_stop("shutdown")
+        self._stop_within(None)
+
+    def _announce_stop(self, reason: str) -> None:
+        self.stop_reason = reason
+        if self.state is State.RUNNING:
+            self.state = State.STOPPING
+        if self.context is not None:
+            self.context.announce_stop()
+
+    def _stop_within(self, grace: float | None) -> None:
+        if self.is_supervisor:
+            assert self.supervision is not None
+            limit = grace if grace is not None else (inf if self.shutdown else 0.0)
+            self.supervision.close(self.stop_reason or "stopped", None, limit)
+        elif not self.has_task:
+            self._end_idle()
+        else:
+            self._move_deadline(self.shutdown if grace is None else grace)
+            self.mailbox.wake()
+
+    def _end_idle(self) -> None:
+        if type(self.actor).stopping is Actor.stopping:
+            self.end(self.stop_reason or "stopped", None)
+        else:
+            self.begin_task()
+
+    def _move_deadline(self, grace: float) -> None:
+        if grace == inf:
+            return
+        deadline = trio.current_time() + grace
+        if deadline >= self.deadline:
+            return
+        self.deadline = deadline
+        if self.scope is not None:
+            self.scope.deadline = deadline
+        if self.supervision is not None:
+            self.supervision.hasten(grace)
+        self.system.timers.call_at(
+            deadline + CLEANUP, partial(self._report_unresponsive, self.context, grace)
+        )
+
+    def _report_unresponsive(self, context: ActorContext[Any] | None, grace: float) -> None:
+        if self.context is not context or not self.alive or self.task is None:
+            return
+        frames = self.task.iter_await_frames()
+        stack = "".join(traceback.StackSummary.extract(frames).format())
+        report = ActorUnresponsive(self.name, grace, stack)
+        logger.error("%s\n%s", report, stack)
+        self.system.events.publish(report)
+
+    def fail(self, error: Exception) -> None:
+        """End the incarnation as failed with `error`: from outside, by a link or a child."""
+        if not self.alive or self.failure is not None:
+            return
+        self.failure = error
+        if self.is_supervisor:
+            assert self.supervision is not None
+            self.supervision.close("failed", error, 0.0)
+        elif not self.has_task:
+            self.end("failed", error)
+        else:
+            self.deadline = -inf
+            if self.scope is not None:
+                self.scope.cancel()
+
+    async def wait_down(self) -> None:
+        """Wait until no incarnation exists."""
+        while self.alive:
+            await self.next_exit()
+
+    async def next_exit(self) -> Exit:
+        """Wait for the end of an incarnation."""
+        outcome = Outcome()
+        if self.monitors is None:
+            self.monitors = []
+        monitors = self.monitors
+        monitors.append(outcome)
+        try:
+            exit_: Exit = await outcome.wait()
+        except trio.Cancelled:
+            monitors.remove(outcome)
+            raise
+        return exit_
+
+    # --- the end
+
+    def end(self, reason: str, error: BaseException | None) -> None:
+        """The incarnation is over. Plain calls only: nothing can come in between."""
+        exit_ = self.last_exit = Exit(self.name, reason, error)
+        started = self.state is not State.STARTING
+        self._leave(exit_, started)
+        links, self.links = self.links, None
+        monitors, self.monitors = self.monitors, None
+        outcome, self.start_outcome = self.start_outcome, None
+        self.parent.child_ended(self, exit_, started)
+        if self.state is State.DOWN:
+            self.retire(exit_)
+        self.system.events.publish(exit_)
+        if outcome is not None:
+            outcome.fail(self._why(exit_))
+        for monitor in monitors or ():
+            monitor.answer(exit_)
+        for other in links or ():
+            other.link_broken(self, exit_)
+
+    def _leave(self, exit_: Exit, started: bool) -> None:
+        if exit_.reason == "failed" and (started or not self.by_hand):
+            logger.error("actor %r failed", self.name, exc_info=exit_.error)
+        self.state = State.DOWN
+        if self.context is not None:
+            self.context.close(self._why(exit_) if self.context.ask is not None else None)
+        self.actor = None
+        self.task = None
+        self.scope = None
+        self.has_task = False
+        self.mailbox.idle = False
+
+    def _why(self, exit_: Exit) -> Exception:
+        """What somebody gets who waited for something from an actor that ended."""
+        if exit_.reason == "failed":
+            return ActorFailed(self.name, exit_.error)
+        return ActorStopped(self.name, exit_.reason)
+
+    def retire(self, exit_: Exit) -> None:
+        """No incarnation follows: what is queued becomes dead letters, askers are told."""
+        self.mailbox.close(exit_.reason)
+        for item in self.mailbox.drain():
+            message = item.message if type(item) is Ask else item
+            self.system.events.publish(DeadLetter(message, self.name, exit_.reason))
+            if type(item) is Ask:
+                item.fail(self._why(exit_))
+
+    # --- links
+
+    def link(self, other: Cell) -> None:
+        if not other.alive:
+            self.link_broken(other, other.last_exit or Exit(other.name, "stopped"))
+            return
+        for one, another in ((self, other), (other, self)):
+            if one.links is None:
+                one.links = set()
+            one.links.add(another)
+
+    def unlink(self, other: Cell) -> None:
+        for one, another in ((self, other), (other, self)):
+            if one.links is not None:
+                one.links.discard(another)
+
+    def link_broken(self, other: Cell, exit_: Exit) -> None:
+        if self.links is not None:
+            self.links.discard(other)
+        if exit_.reason == "failed":
+            self.fail(ActorFailed(other.name, exit_.error))
+        elif exit_.reason != "normal":
+            self.begin_stop(exit_.reason, None)
+
+    # --- a function actor's messages
+
+    async def take(self) -> Any:
+        """The next message of a function actor; `StopAsyncIteration` when there will be none."""
+        context, mailbox = self.context, self.mailbox
+        assert context is not None
+        if context.ask is not None:
+            context.ask.answer(None)
+            context.ask = None
+        if mailbox.receiver is not None:
+            raise trio.BusyResourceError(f"another task reads the mailbox of actor {self.name!r}")
+        if self.system.pacer.due():
+            await checkpoint()
+        while self.halting or not mailbox.ready():
+            if self.stop_reason is not None:
+                raise StopAsyncIteration
+            await mailbox.wait_mail()
+        item = mailbox.queue().popleft()
+        mailbox.handled += 1
+        if mailbox.senders:
+            mailbox.admit(mailbox.bound)
+        if type(item) is Ask:
+            context.ask = item
+            return item.message
+        return item

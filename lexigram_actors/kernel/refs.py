@@ -1,0 +1,213 @@
+"""References: how anybody talks to an actor, or to a supervisor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+
+import trio
+from trio.lowlevel import checkpoint, current_task
+
+from lexigram_actors.errors import ActorError, ActorStopped, AskTimeout
+from lexigram_actors.kernel.specs import (
+    ChildCounts,
+    ChildInfo,
+    ChildSpec,
+    DeadLetter,
+    Exit,
+    MailboxStatistics,
+    check_seconds,
+)
+from lexigram_actors.kernel.waiting import Ask
+
+if TYPE_CHECKING:
+    from lexigram_actors.kernel.cell import Cell
+    from lexigram_actors.kernel.supervision import Supervision
+
+M = TypeVar("M")
+
+
+class ActorRef(Generic[M]):
+    """An actor's address. It stays good over restarts.
+
+    Use it from the system's own Trio thread only. `tell` and `ask` are checkpoints when they have
+    to wait, and otherwise once in 100 calls or a millisecond.
+    """
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    @property
+    def name(self) -> str:
+        return self.cell.name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.cell.name!r} {self.cell.state.value}>"
+
+    async def tell(self, message: M) -> None:
+        """Put a message in the actor's mailbox; waits for room as the mailbox's policy says.
+
+        Cancelled while it waits, the message was not accepted.
+
+        Raises:
+            ActorStopped: the actor has ended or is stopping; the message became a dead letter.
+            MailboxFull: the mailbox rejects what it has no room for.
+        """
+        cell = self.cell
+        mailbox = cell.mailbox
+        try:
+            if not mailbox.offer(message):
+                await mailbox.put(message)
+            elif cell.system.pacer.due():
+                await checkpoint()
+        except ActorStopped as exc:
+            self._dead_letter(message, exc)
+            raise
+
+    def tell_nowait(self, message: M) -> None:
+        """As `tell`, but raises `MailboxFull` instead of waiting. A plain call."""
+        mailbox = self.cell.mailbox
+        try:
+            if not mailbox.offer(message):
+                raise mailbox.refuse()
+        except ActorStopped as exc:
+            self._dead_letter(message, exc)
+            raise
+
+    def _dead_letter(self, message: M, why: ActorStopped) -> None:
+        self.cell.system.events.publish(DeadLetter(message, self.cell.name, why.reason))
+
+    async def ask(self, message: M, timeout: float | None = None) -> Any:
+        """Send a message and wait for its answer, at most `timeout` seconds (None: no limit).
+
+        After a time-out or cancellation the answer is thrown away; a message that was accepted is
+        handled all the same.
+
+        Raises:
+            ActorFailed: the actor crashed on it, or before it came to it and was not restarted;
+                the crash is its cause.
+            ActorStopped: the actor has ended or ended before it came to it.
+            AskTimeout: (a `TimeoutError`) there was no answer in time.
+            MailboxFull: the mailbox rejected or dropped it.
+        """
+        if self.cell.task is current_task():
+            raise ActorError(
+                f"actor {self.name!r} asks itself and would wait for ever",
+                hint="call a method of its own, or `tell` it and go on",
+            )
+        if timeout is None:
+            return await self._ask(message)
+        with trio.move_on_after(check_seconds("timeout", timeout)) as scope:
+            answer = await self._ask(message)
+            return answer
+        assert scope.cancelled_caught
+        raise AskTimeout(self.name, timeout)
+
+    async def _ask(self, message: M) -> Any:
+        mailbox = self.cell.mailbox
+        ask = Ask(message)
+        try:
+            if not mailbox.offer(ask):
+                mailbox.enqueue_asker(ask)
+        except ActorStopped as exc:
+            self._dead_letter(message, exc)
+            raise
+        return await ask.wait()
+
+    async def stop(self, reason: str = "stopped", grace: float | None = None) -> None:
+        """Ask the actor to end, and return when it and its children have.
+
+        It takes no more messages and handles what is queued; after `grace` seconds (None: its own
+        `shutdown`, 0: at once) it is cancelled. What is left in the mailbox becomes dead letters.
+        The stop goes on if whoever waits for it is cancelled. Called by the actor itself it only
+        begins the stop. A permanent child of a supervisor is started again: use `terminate_child`.
+        """
+        if grace is not None:
+            check_seconds("grace", grace)
+        cell = self.cell
+        cell.begin_stop(reason, grace)
+        if not cell.alive:
+            if cell.system.pacer.due():
+                await checkpoint()
+        elif cell.task is not current_task():
+            await cell.next_exit()
+
+    async def monitor(self) -> Exit:
+        """Wait for the actor to end, and return how it did; at once when it has already.
+
+        As in Erlang, a restarted actor has ended: each call reports one end. Returns the next one
+        while a restart is under way.
+        """
+        cell = self.cell
+        if cell.last_exit is not None and not cell.alive and cell.restart_timer is None:
+            await checkpoint()
+            return cell.last_exit
+        return await cell.next_exit()
+
+    def statistics(self) -> MailboxStatistics:
+        """What became of the messages sent to it."""
+        return self.cell.mailbox.statistics()
+
+
+@final
+class SupervisorRef(ActorRef[Any]):
+    """A supervisor's address: what OTP's `supervisor` offers, by the same names.
+
+    Every method raises `ActorStopped` when the supervisor does not run, and `ChildError`, whose
+    `problem` says which, when the child is not as the call needs it. A call that is cancelled has
+    begun what it does, and that goes on.
+    """
+
+    __slots__ = ()
+
+    @property
+    def _supervision(self) -> Supervision:
+        supervision = self.cell.supervision
+        if supervision is None or supervision.closing:
+            exit_ = self.cell.last_exit
+            raise ActorStopped(self.name, exit_.reason if exit_ else "stopped")
+        return supervision
+
+    async def start_child(self, spec: ChildSpec) -> ActorRef[Any]:
+        """Add a child and start it; returns when it has started.
+
+        Raises:
+            ActorFailed: it did not start; its spec is forgotten.
+            ChildError: the id is taken (`"already_started"`, or `"already_present"` by a child
+                that does not run), or a dynamic supervisor is full (`"max_children"`).
+        """
+        return await self._supervision.start_child(spec)
+
+    async def terminate_child(self, id: str) -> None:  # noqa: A002
+        """Stop a child and keep it stopped; returns when it is gone.
+
+        Its spec is kept for `restart_child`, except that of a temporary child and under a dynamic
+        supervisor. A child that is stopped already stays so.
+        """
+        await self._supervision.terminate_child(id)
+
+    async def restart_child(self, id: str) -> ActorRef[Any]:  # noqa: A002
+        """Start a stopped child again; the same reference serves.
+
+        Raises `ChildError` `"running"` or `"restarting"` when it is, `ActorFailed` when it does
+        not start: it stays stopped then.
+        """
+        return await self._supervision.restart_child(id)
+
+    async def delete_child(self, id: str) -> None:  # noqa: A002
+        """Forget a stopped child; `ChildError` `"running"` or `"restarting"` when it is not."""
+        self._supervision.delete_child(id)
+        await checkpoint()
+
+    async def which_children(self) -> list[ChildInfo]:
+        """All children in start order."""
+        children = self._supervision.which_children()
+        await checkpoint()
+        return children
+
+    async def count_children(self) -> ChildCounts:
+        """How many children there are, of what sort."""
+        counts = self._supervision.count_children()
+        await checkpoint()
+        return counts

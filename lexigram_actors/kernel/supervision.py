@@ -1,0 +1,541 @@
+"""Supervision at work: the children of one supervisor, or of any actor that spawned some.
+
+What to do is decided in `restarts.py`; here it is done. A restart of one child alone is a plain call
+made from the child's own end. Whatever takes several steps (the first start, restarting a group,
+closing) runs in a task that exists only that long, and one of these at a time: so a supervisor that
+has nothing to do costs no task.
+
+No lock is needed. Between any two awaits each child's `state` and `intent` say all there is to say,
+and every step looks at them anew after it has waited.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+from trio.lowlevel import checkpoint
+
+from lexigram_actors.errors import (
+    ActorError,
+    ActorFailed,
+    ActorStopped,
+    ChildError,
+    RestartIntensityExceeded,
+)
+from lexigram_actors.kernel.cell import Cell, Intent, State
+from lexigram_actors.kernel.restarts import (
+    must_restart,
+    record_restart,
+    restart_delay,
+    restart_group,
+    restarts_in_a_row,
+    shuts_down,
+)
+from lexigram_actors.kernel.specs import (
+    ActorNode,
+    ActorRestarted,
+    AutoShutdown,
+    ChildCounts,
+    ChildInfo,
+    ChildSpec,
+    Exit,
+    Mailbox,
+    Restart,
+    Strategy,
+    SupervisionPolicy,
+    as_mailbox,
+    check_behaviour,
+    check_seconds,
+)
+
+if TYPE_CHECKING:
+    from lexigram_actors.kernel.refs import ActorRef
+    from lexigram_actors.kernel.system import ActorSystem
+
+DEFAULT_POLICY = SupervisionPolicy()
+
+
+@final
+class Supervision:
+    """The children of `owner` (None: of the system itself), in start order."""
+
+    __slots__ = (
+        "children",
+        "close_error",
+        "close_reason",
+        "closing",
+        "crashed",
+        "limit",
+        "owner",
+        "policy",
+        "restart_times",
+        "scope",
+        "serial",
+        "system",
+        "working",
+    )
+
+    def __init__(
+        self, system: ActorSystem, owner: Cell | None, policy: SupervisionPolicy = DEFAULT_POLICY
+    ) -> None:
+        self.system = system
+        self.owner = owner
+        self.policy = policy
+        self.children: dict[str, Cell] = {}
+        self.restart_times: list[float] = []
+        self.crashed: deque[Cell] = deque()  # wait for the task that restarts groups
+        self.working = False  # that task, or the first start's, exists
+        self.scope: trio.CancelScope | None = None  # its scope
+        self.closing = False
+        self.close_reason = "shutdown"
+        self.close_error: Exception | None = None
+        self.limit = inf  # the instant at which whatever still runs is cancelled
+        self.serial = 0
+
+    # --- start
+
+    async def spawn(
+        self,
+        behaviour: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        name: str | None,
+        mailbox: float | Mailbox,
+        restart: Restart,
+        shutdown: float,
+    ) -> ActorRef[Any]:
+        """Start a child that has no spec of its own."""
+        check_behaviour(behaviour)
+        check_seconds("shutdown", shutdown)
+        if name is None:
+            self.serial += 1
+            name = f"{_name_of(behaviour)}-{self.serial}"
+        cell = self._make(
+            name, behaviour, args, kwargs, restart, shutdown, as_mailbox(mailbox), False
+        )
+        return await self._start_by_hand(cell)
+
+    async def start_child(self, spec: ChildSpec) -> ActorRef[Any]:
+        self.policy.check_child(spec)
+        there = self.children.get(spec.id)
+        if there is not None:
+            known = "already_present" if there.state is State.DOWN else "already_started"
+            raise ChildError(self.name, spec.id, known)
+        if len(self.children) >= self.policy.max_children:
+            raise ChildError(self.name, spec.id, "max_children")
+        return await self._start_by_hand(self._make_from(spec))
+
+    def _make_from(self, spec: ChildSpec) -> Cell:
+        return self._make(
+            spec.id,
+            spec.behaviour,
+            spec.args,
+            spec.kwargs,
+            spec.restart,
+            spec.shutdown,
+            as_mailbox(spec.mailbox),
+            spec.significant,
+        )
+
+    def _make(
+        self,
+        id: str,  # noqa: A002
+        behaviour: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        restart: Restart,
+        shutdown: float,
+        mailbox: Mailbox,
+        significant: bool,
+    ) -> Cell:
+        if self.closing:
+            raise ActorStopped(self.name, self.close_reason)
+        cell = Cell(
+            self,
+            id,
+            self._full_name(id),
+            behaviour,
+            args,
+            kwargs,
+            restart,
+            shutdown,
+            mailbox,
+            significant,
+        )
+        self.system.registry.add(cell)
+        self.children[id] = cell
+        return cell
+
+    def _full_name(self, id: str) -> str:  # noqa: A002
+        return id if self.owner is None else f"{self.owner.name}/{id}"
+
+    @property
+    def name(self) -> str:
+        return self.system.name if self.owner is None else self.owner.name
+
+    async def _start_by_hand(self, cell: Cell) -> ActorRef[Any]:
+        """Start a child for somebody who waits for it and is told when it fails."""
+        self._launch(cell)
+        if cell.state is State.STARTING:
+            await cell.wait_started()
+        elif self.system.pacer.due():
+            await checkpoint()
+        return cell.ref
+
+    def _launch(self, cell: Cell) -> None:
+        try:
+            cell.start(by_hand=True)
+        except Exception as exc:
+            cell.state = State.DOWN
+            cell.last_exit = Exit(cell.name, "failed", exc)
+            if cell.fresh:
+                self._forget(cell)
+            raise ActorFailed(cell.name, exc) from exc
+
+    def begin(self) -> None:
+        """Start the children of the policy, in a task; the owner has started when they have."""
+        self.working = True
+        self.system.nursery.start_soon(self._begin, name=f"{self.name}: start")
+
+    async def _begin(self) -> None:
+        assert self.owner is not None
+        with trio.CancelScope() as self.scope:
+            try:
+                for spec in self.policy.children:
+                    await self._start_by_hand(self._make_from(spec))
+            except ActorError as exc:
+                self.close("failed", exc, inf)
+                return
+            self.owner.mark_started()
+            await self._restart_groups()
+        self.working = False
+
+    # --- ends and restarts
+
+    def child_ended(self, cell: Cell, exit_: Exit, started: bool) -> None:
+        """Decide about a child whose incarnation is over, and do it. A plain call.
+
+        Leaves the cell DOWN, RESTARTING, or running again.
+        """
+        if self.closing or self.system.torn_down:
+            self._keep_or_forget(cell)
+        elif cell.intent is Intent.RESTART:
+            cell.state = State.RESTARTING
+        elif cell.intent is Intent.TERMINATE or (cell.by_hand and not started):
+            self._keep_or_forget(cell)
+        elif must_restart(cell.restart, exit_.reason):
+            self._restart(cell, exit_)
+        else:
+            self._keep_or_forget(cell)
+            if cell.significant:
+                self._shut_down_after(cell)
+
+    def _keep_or_forget(self, cell: Cell) -> None:
+        """A static supervisor keeps its children's specs, except those of temporary ones."""
+        if cell.restart is Restart.TEMPORARY or self.policy.dynamic or cell.fresh or self.closing:
+            self._forget(cell)
+
+    def _forget(self, cell: Cell) -> None:
+        if self.children.pop(cell.id, None) is not None:
+            self.system.registry.remove(cell)
+
+    def _shut_down_after(self, ended: Cell) -> None:
+        left = [
+            cell.id
+            for cell in self.children.values()
+            if cell.significant and cell is not ended and cell.state is not State.DOWN
+        ]
+        if self.policy.auto_shutdown is not AutoShutdown.NEVER and shuts_down(
+            self.policy.auto_shutdown, left
+        ):
+            self.close("shutdown", None, inf)
+
+    def _restart(self, cell: Cell, exit_: Exit) -> None:
+        if not self._count_restart(exit_):
+            return
+        cell.state = State.RESTARTING
+        if self.policy.strategy is not Strategy.ONE_FOR_ONE:
+            self.crashed.append(cell)
+            if not self.working:
+                self.working = True
+                self.system.nursery.start_soon(self._work, name=f"{self.name}: restart")
+            return
+        delay = self._delay(cell)
+        if delay:
+            cell.restart_timer = self.system.timers.call_at(
+                trio.current_time() + delay, partial(self._restart_now, cell)
+            )
+        else:
+            self._restart_now(cell)
+
+    def _count_restart(self, exit_: Exit) -> bool:
+        """Whether one more restart is within the intensity; escalates when it is not."""
+        policy = self.policy
+        within, self.restart_times = record_restart(
+            self.restart_times, trio.current_time(), policy.max_restarts, policy.period
+        )
+        if not within:
+            self._escalate(exit_)
+        return within
+
+    def _escalate(self, exit_: Exit) -> None:
+        policy = self.policy
+        error = RestartIntensityExceeded(
+            self.name, policy.max_restarts, policy.period, exit_.error
+        )
+        if self.owner is None:
+            self.system.fail(error)
+        elif self.owner.supervision is self and self.owner.is_supervisor:
+            self.close("failed", error, inf)
+        else:
+            self.owner.fail(error)
+
+    def _delay(self, cell: Cell) -> float:
+        backoff = self.policy.backoff
+        if backoff is None:
+            return 0.0
+        lived = trio.current_time() - cell.begun_at
+        cell.restarts_in_a_row = restarts_in_a_row(backoff, cell.restarts_in_a_row, lived)
+        return restart_delay(backoff, cell.restarts_in_a_row)
+
+    def _restart_now(self, cell: Cell) -> None:
+        cell.restart_timer = None
+        if cell.state is not State.RESTARTING or self.closing:
+            return
+        if not self._start_again(cell, by_hand=False):
+            # A constructor that raises counts as one more crash. The task between the two lets
+            # others run, so that a supervisor with a generous intensity does not spin.
+            self.system.nursery.start_soon(self._crash_again, cell, name=f"{cell.name}: restart")
+
+    def _start_again(self, cell: Cell, *, by_hand: bool) -> bool:
+        """Start a child once more; False when its constructor raises (see `last_exit`)."""
+        error = cell.last_exit.error if cell.last_exit else None
+        cell.restarts += 1
+        if self.policy.backoff is not None:
+            cell.begun_at = trio.current_time()
+        try:
+            cell.start(by_hand=by_hand)
+        except Exception as exc:  # noqa: BLE001 - reported as the child's exit
+            cell.state = State.RESTARTING
+            cell.last_exit = Exit(cell.name, "failed", exc)
+            return False
+        self.system.events.publish(ActorRestarted(cell.name, cell.restarts, error))
+        return True
+
+    async def _crash_again(self, cell: Cell) -> None:
+        await checkpoint()
+        if cell.state is State.RESTARTING and not self.closing and cell.last_exit is not None:
+            cell.end("failed", cell.last_exit.error)
+
+    def give_up_restart(self, cell: Cell, reason: str) -> None:
+        """A child that waits to be restarted is to stay down instead."""
+        if cell.restart_timer is not None:
+            cell.restart_timer.cancel()
+            cell.restart_timer = None
+        cell.intent = Intent.TERMINATE
+        cell.end(reason, None)
+
+    # --- groups
+
+    async def _work(self) -> None:
+        with trio.CancelScope() as self.scope:
+            await self._restart_groups()
+        self.working = False
+
+    async def _restart_groups(self) -> None:
+        while self.crashed and not self.closing:
+            cell = self.crashed.popleft()
+            if cell.state is State.RESTARTING:  # else an earlier group has taken it along
+                await self._restart_group(cell)
+
+    async def _restart_group(self, crashed: Cell) -> None:
+        while True:
+            ids = restart_group(self.policy.strategy, list(self.children), crashed.id)
+            group = [self.children[id_] for id_ in ids]
+            await self._halt(group)
+            await trio.sleep(self._delay(crashed))
+            failed = await self._start_group(group)
+            if failed is None:
+                return
+            assert failed.last_exit is not None
+            if not self._count_restart(failed.last_exit):
+                return
+            crashed = failed
+
+    async def _halt(self, group: list[Cell]) -> None:
+        """Stop what runs of a group, in reverse order; a temporary child is gone then."""
+        for cell in reversed(group):
+            if cell.restart is Restart.TEMPORARY and cell.alive:
+                await self._terminate(cell)
+                continue
+            if cell.alive:
+                cell.begin_halt()
+                await cell.wait_down()
+            cell.state = State.RESTARTING
+            cell.intent = Intent.RESTART
+
+    async def _start_group(self, group: list[Cell]) -> Cell | None:
+        """Start a group in order; returns the child that did not start, if one did not."""
+        for cell in group:
+            if cell.state is not State.RESTARTING or cell.intent is not Intent.RESTART:
+                continue  # terminated by hand meanwhile
+            if not self._start_again(cell, by_hand=True):
+                return cell
+            if cell.state is State.STARTING:
+                try:
+                    await cell.wait_started()
+                except ActorError:
+                    if cell.intent is Intent.TERMINATE:
+                        continue
+                    cell.state = State.RESTARTING
+                    return cell
+        return None
+
+    # --- by hand
+
+    def _find(self, id: str) -> Cell:  # noqa: A002
+        cell = self.children.get(id)
+        if cell is None:
+            raise ChildError(self.name, id, "not_found")
+        return cell
+
+    async def terminate_child(self, id: str) -> None:  # noqa: A002
+        await self._terminate(self._find(id))
+
+    async def _terminate(self, cell: Cell) -> None:
+        if cell.state is State.DOWN:
+            await checkpoint()
+            return
+        if cell.alive:
+            cell.intent = Intent.TERMINATE
+        cell.begin_stop("shutdown", None)
+        if cell.alive:
+            await cell.next_exit()
+        elif self.system.pacer.due():
+            await checkpoint()
+
+    async def restart_child(self, id: str) -> ActorRef[Any]:  # noqa: A002
+        cell = self._stopped(id)
+        cell.restarts += 1
+        return await self._start_by_hand(cell)
+
+    def delete_child(self, id: str) -> None:  # noqa: A002
+        self._forget(self._stopped(id))
+
+    def _stopped(self, id: str) -> Cell:  # noqa: A002
+        cell = self._find(id)
+        if cell.state is not State.DOWN:
+            restarting = cell.state is State.RESTARTING
+            raise ChildError(self.name, id, "restarting" if restarting else "running")
+        return cell
+
+    # --- close
+
+    def close(self, reason: str, error: Exception | None, grace: float) -> None:
+        """End the supervisor: stop all children, then its own incarnation. A plain call.
+
+        Called again, the shorter grace holds and the first reason.
+        """
+        self.hasten(grace)
+        if self.closing:
+            return
+        self.closing = True
+        self.close_reason = reason
+        self.close_error = error
+        if self.scope is not None:
+            self.scope.cancel()
+        self.system.nursery.start_soon(self._close, name=f"{self.name}: close")
+
+    async def _close(self) -> None:
+        assert self.owner is not None
+        try:
+            await self.stop_children()
+        finally:
+            self.owner.end(self.close_reason, self.close_error)
+
+    def hasten(self, grace: float) -> None:
+        """Whatever still runs `grace` seconds from now is cancelled."""
+        if grace == inf:
+            return
+        self.limit = min(self.limit, trio.current_time() + grace)
+        for cell in tuple(self.children.values()):
+            if cell.stop_reason is not None:
+                cell.begin_stop(cell.stop_reason, self._grace(cell))
+
+    def _grace(self, cell: Cell) -> float | None:
+        """What a child gets: its own deadline, or what the limit leaves of it."""
+        if self.limit == inf:
+            return None
+        left = max(0.0, self.limit - trio.current_time())
+        return left if cell.is_supervisor else min(cell.shutdown, left)
+
+    async def stop_children(self) -> None:
+        """Stop all children, the last started first; a dynamic supervisor's all at once."""
+        self.closing = True
+        cells = list(reversed(self.children.values()))
+        if self.policy.dynamic:
+            for cell in cells:
+                self._stop_child(cell)
+        for cell in cells:
+            self._stop_child(cell)
+            if cell.alive:
+                await cell.wait_down()
+            elif self.system.pacer.due():
+                await checkpoint()
+        for cell in cells:
+            self._forget(cell)
+
+    def _stop_child(self, cell: Cell) -> None:
+        reason = self.owner.stop_reason if self.owner is not None else None
+        if reason is None or reason == "stopped":
+            reason = "shutdown"
+        if cell.state is not State.DOWN:
+            cell.begin_stop(reason, self._grace(cell))
+
+    # --- what can be seen
+
+    def running_refs(self) -> tuple[ActorRef[Any], ...]:
+        return tuple(cell.ref for cell in self.children.values() if cell.alive)
+
+    def which_children(self) -> list[ChildInfo]:
+        return [
+            ChildInfo(cell.id, cell.ref if cell.alive else None, cell.restart)
+            for cell in self.children.values()
+        ]
+
+    def count_children(self) -> ChildCounts:
+        cells = self.children.values()
+        supervisors = sum(cell.is_supervisor for cell in cells)
+        return ChildCounts(
+            specs=len(cells),
+            active=sum(cell.alive for cell in cells),
+            supervisors=supervisors,
+            workers=len(cells) - supervisors,
+        )
+
+    def tree(self) -> tuple[ActorNode, ...]:
+        return tuple(_node(cell) for cell in self.children.values())
+
+
+def _node(cell: Cell) -> ActorNode:
+    return ActorNode(
+        name=cell.name,
+        state=cell.state.value,
+        restarts=cell.restarts,
+        queued=cell.mailbox.statistics().queued,
+        children=() if cell.supervision is None else cell.supervision.tree(),
+    )
+
+
+def _name_of(behaviour: Any) -> str:
+    """What an actor without a name is called after."""
+    if isinstance(behaviour, partial):
+        return _name_of(behaviour.func)
+    name = getattr(behaviour, "__name__", None) or type(behaviour).__name__
+    return str(name)
+
