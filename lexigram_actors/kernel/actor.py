@@ -52,7 +52,7 @@ class Actor(ABC, Generic[M]):
         """Handle one message; what is returned answers an `ask`."""
 
     async def started(self) -> None:
-        """Prepare, before the first message. `spawn` returns when this has, and raises when it does.
+        """Prepare, before the first message. `spawn` returns, or raises, when this has.
 
         An actor whose class has no `started` costs no task until its first message.
         """
@@ -106,7 +106,10 @@ class ActorContext(Generic[M]):
 
     @property
     def stopping(self) -> AsyncBool:
-        """Becomes true when the actor is asked to stop: `await context.stopping.wait_value(True)`."""
+        """Becomes true when the actor is asked to stop.
+
+        `await context.stopping.wait_value(True)` waits for that.
+        """
         if self._stopping is None:
             self._stopping = AsyncBool(self.cell.stop_reason is not None)
         return self._stopping
@@ -132,7 +135,7 @@ class ActorContext(Generic[M]):
         return Messages(self.cell)
 
     def reply(self, value: Any) -> None:
-        """Answer the message in hand if it was asked, otherwise nothing; the first answer counts."""
+        """Answer the message in hand if it was asked; the first answer counts."""
         if self.ask is not None:
             self.ask.answer(value)
 

@@ -96,8 +96,8 @@ class Cell:
         "_ref",
         "actor",
         "args",
-        "behaviour",
         "begun_at",
+        "behaviour",
         "by_hand",
         "context",
         "deadline",
@@ -107,6 +107,7 @@ class Cell:
         "has_task",
         "id",
         "intent",
+        "is_supervisor",
         "kwargs",
         "last_exit",
         "links",
@@ -133,7 +134,7 @@ class Cell:
     def __init__(
         self,
         parent: Supervision,
-        id: str,  # noqa: A002 - the field's name in a child spec
+        id: str,
         name: str,
         behaviour: Any,
         args: tuple[Any, ...],
@@ -148,6 +149,7 @@ class Cell:
         self.id = id
         self.name = name
         self.behaviour = behaviour
+        self.is_supervisor = isinstance(behaviour, SupervisingBehaviour)
         self.args = args
         self.kwargs = kwargs
         self.restart = restart
@@ -185,12 +187,6 @@ class Cell:
         if self._ref is None:
             self._ref = self.system.make_ref(self)
         return self._ref
-
-    @property
-    def is_supervisor(self) -> bool:
-        return not isinstance(self.behaviour, type) and isinstance(
-            self.behaviour, SupervisingBehaviour
-        )
 
     @property
     def alive(self) -> bool:
@@ -341,7 +337,7 @@ class Cell:
             self.end(reason if error is None else "failed", error)
 
     async def _say_goodbye(self, actor: Actor[Any], reason: str) -> BaseException | None:
-        if type(actor).stopping is Actor.stopping:
+        if not self._has_goodbye():
             return None
         now = trio.current_time()
         until = max(now + CLEANUP, min(self.deadline, now + self.shutdown))
@@ -397,17 +393,26 @@ class Cell:
             assert self.supervision is not None
             limit = grace if grace is not None else (inf if self.shutdown else 0.0)
             self.supervision.close(self.stop_reason or "stopped", None, limit)
-        elif not self.has_task:
-            self._end_idle()
-        else:
-            self._move_deadline(self.shutdown if grace is None else grace)
+        elif self.has_task:
+            if not self._ends_when_woken():
+                self._move_deadline(self.shutdown if grace is None else grace)
             self.mailbox.wake()
-
-    def _end_idle(self) -> None:
-        if type(self.actor).stopping is Actor.stopping:
-            self.end(self.stop_reason or "stopped", None)
-        else:
+        elif self._has_goodbye():
             self.begin_task()
+        else:
+            self.end(self.stop_reason or "stopped", None)
+
+    def _has_goodbye(self) -> bool:
+        return self.actor is not None and type(self.actor).stopping is not Actor.stopping
+
+    def _ends_when_woken(self) -> bool:
+        """Whether nothing of the actor's own runs any more once it is woken: no deadline needed."""
+        return (
+            self.mailbox.receiver is not None
+            and self.actor is not None
+            and not self._has_goodbye()
+            and self.supervision is None
+        )
 
     def _move_deadline(self, grace: float) -> None:
         if grace == inf:

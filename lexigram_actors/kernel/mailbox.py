@@ -1,10 +1,9 @@
 """An actor's queue of messages: bounded, first in first out per sender, and counted.
 
 It behaves as a Trio memory channel, and is none, for three reasons. Both sides go on without a
-checkpoint while there is a message to take or room to put one, which on a memory channel takes
-`nowait` calls on both sides to get (8 µs a message otherwise, 0.5 so). The policies on overflow need
-to reach into the queue. And an actor that never gets mail should not pay for a channel: the queue
-is made with the first message.
+checkpoint while there is a message to take or room to put one: 0.5 µs a message, where a channel
+takes 8. The policies on overflow need to reach into the queue. And an actor that never gets mail
+should not pay for a channel: the queue is made with the first message.
 
 Invariants, between any two calls:
 
@@ -27,8 +26,8 @@ from lexigram_actors.errors import ActorStopped, MailboxFull
 from lexigram_actors.kernel.specs import Mailbox, MailboxStatistics, Overflow
 from lexigram_actors.kernel.waiting import Ask
 
-
 GAVE_UP = object()
+"""In place of a message: its sender no longer waits."""
 
 
 class Owner(Protocol):
@@ -284,7 +283,7 @@ class MailboxQueue:
     # --- the end
 
     def close(self, reason: str) -> None:
-        """Take no more messages: whoever waits for room gets `ActorStopped`, what is queued stays."""
+        """Take no more messages; who waits for room gets `ActorStopped`, what is queued stays."""
         if self.closed_by is None:
             self.closed_by = reason
         senders, self.senders = self.senders, None

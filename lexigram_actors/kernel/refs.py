@@ -98,10 +98,8 @@ class ActorRef(Generic[M]):
             )
         if timeout is None:
             return await self._ask(message)
-        with trio.move_on_after(check_seconds("timeout", timeout)) as scope:
-            answer = await self._ask(message)
-            return answer
-        assert scope.cancelled_caught
+        with trio.move_on_after(check_seconds("timeout", timeout)):
+            return await self._ask(message)
         raise AskTimeout(self.name, timeout)
 
     async def _ask(self, message: M) -> Any:
@@ -179,7 +177,7 @@ class SupervisorRef(ActorRef[Any]):
         """
         return await self._supervision.start_child(spec)
 
-    async def terminate_child(self, id: str) -> None:  # noqa: A002
+    async def terminate_child(self, id: str) -> None:
         """Stop a child and keep it stopped; returns when it is gone.
 
         Its spec is kept for `restart_child`, except that of a temporary child and under a dynamic
@@ -187,7 +185,7 @@ class SupervisorRef(ActorRef[Any]):
         """
         await self._supervision.terminate_child(id)
 
-    async def restart_child(self, id: str) -> ActorRef[Any]:  # noqa: A002
+    async def restart_child(self, id: str) -> ActorRef[Any]:
         """Start a stopped child again; the same reference serves.
 
         Raises `ChildError` `"running"` or `"restarting"` when it is, `ActorFailed` when it does
@@ -195,7 +193,7 @@ class SupervisorRef(ActorRef[Any]):
         """
         return await self._supervision.restart_child(id)
 
-    async def delete_child(self, id: str) -> None:  # noqa: A002
+    async def delete_child(self, id: str) -> None:
         """Forget a stopped child; `ChildError` `"running"` or `"restarting"` when it is not."""
         self._supervision.delete_child(id)
         await checkpoint()

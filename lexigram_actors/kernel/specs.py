@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
@@ -92,13 +92,17 @@ def _check_mailbox(bound: float, overflow: Overflow, key: object) -> None:
     if isinstance(bound, bool) or not (isinstance(bound, int) or bound == inf) or bound < 0:
         raise ConfigurationError(f"a mailbox bound is a whole number >= 0 or inf, not {bound!r}")
     if not isinstance(overflow, Overflow):
-        raise ConfigurationError(f"overflow is an Overflow, such as Overflow.BLOCK, not {overflow!r}")
+        raise ConfigurationError(
+            f"overflow is an Overflow, such as Overflow.BLOCK, not {overflow!r}"
+        )
     if (overflow is Overflow.COALESCE) != callable(key):
         raise ConfigurationError(
             "Overflow.COALESCE needs key=, a function of the message; no other policy takes one"
         )
     if bound == 0 and overflow in (Overflow.DROP_OLDEST, Overflow.COALESCE):
-        raise ConfigurationError(f"{overflow} needs a bound of at least 1: there is no older message")
+        raise ConfigurationError(
+            f"{overflow} needs a bound of at least 1: there is no older message"
+        )
 
 
 @frozen
@@ -183,14 +187,6 @@ def check_intensity(max_restarts: int, period: float) -> None:
         raise ConfigurationError("period is more than 0 seconds")
 
 
-@runtime_checkable
-class SupervisingBehaviour(Protocol):
-    """What a supervisor's description offers: how its children are supervised."""
-
-    @property
-    def supervision(self) -> SupervisionPolicy: ...
-
-
 @frozen
 class SupervisionPolicy:
     """How children are supervised: the facts a supervisor acts on."""
@@ -208,7 +204,9 @@ class SupervisionPolicy:
         check_intensity(self.max_restarts, self.period)
         for name, kind in (("strategy", Strategy), ("auto_shutdown", AutoShutdown)):
             if not isinstance(getattr(self, name), kind):
-                raise ConfigurationError(f"{name} is a {kind.__name__}, not {getattr(self, name)!r}")
+                raise ConfigurationError(
+                    f"{name} is a {kind.__name__}, not {getattr(self, name)!r}"
+                )
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise ConfigurationError(f"backoff is a Backoff or None, not {self.backoff!r}")
         check_seconds("max_children", self.max_children)
@@ -233,23 +231,28 @@ class SupervisionPolicy:
             )
 
 
-def is_behaviour(behaviour: object) -> bool:
-    """Whether it can be run as an actor: an `Actor` class, a function, or a supervisor."""
-    if isinstance(behaviour, type):
-        return callable(getattr(behaviour, "receive", None))
-    return isinstance(behaviour, SupervisingBehaviour) or callable(behaviour)
+class SupervisingBehaviour:
+    """What describes a supervisor: a behaviour that is nothing but its policy."""
+
+    __slots__ = ("supervision",)
+
+    supervision: SupervisionPolicy
 
 
 def check_behaviour(behaviour: object) -> None:
     """Refuse what cannot be run as an actor, and say what can."""
-    if not is_behaviour(behaviour):
+    if isinstance(behaviour, type):
+        runs = callable(getattr(behaviour, "receive", None))
+    else:
+        runs = isinstance(behaviour, SupervisingBehaviour) or callable(behaviour)
+        if inspect.isfunction(behaviour) and not inspect.iscoroutinefunction(behaviour):
+            raise ConfigurationError(
+                f"a function that runs as an actor is async: write `async def {behaviour.__name__}`"
+            )
+    if not runs:
         raise ConfigurationError(
             "a behaviour is an Actor class, an async function of a context, or a Supervisor; "
             f"not {behaviour!r}"
-        )
-    if inspect.isfunction(behaviour) and not inspect.iscoroutinefunction(behaviour):
-        raise ConfigurationError(
-            f"a function that runs as an actor is async: write `async def {behaviour.__name__}`"
         )
 
 

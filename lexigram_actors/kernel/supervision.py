@@ -1,9 +1,9 @@
 """Supervision at work: the children of one supervisor, or of any actor that spawned some.
 
-What to do is decided in `restarts.py`; here it is done. A restart of one child alone is a plain call
-made from the child's own end. Whatever takes several steps (the first start, restarting a group,
-closing) runs in a task that exists only that long, and one of these at a time: so a supervisor that
-has nothing to do costs no task.
+What to do is decided in `restarts.py`; here it is done. A restart of one child alone is a plain
+call made from the child's own end. Whatever takes several steps (the first start, restarting a
+group, closing) runs in a task that exists only that long, and one of these at a time: so a
+supervisor that has nothing to do costs no task.
 
 No lock is needed. Between any two awaits each child's `state` and `intent` say all there is to say,
 and every step looks at them anew after it has waited.
@@ -144,7 +144,7 @@ class Supervision:
 
     def _make(
         self,
-        id: str,  # noqa: A002
+        id: str,
         behaviour: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
@@ -171,7 +171,7 @@ class Supervision:
         self.children[id] = cell
         return cell
 
-    def _full_name(self, id: str) -> str:  # noqa: A002
+    def _full_name(self, id: str) -> str:
         return id if self.owner is None else f"{self.owner.name}/{id}"
 
     @property
@@ -285,9 +285,7 @@ class Supervision:
 
     def _escalate(self, exit_: Exit) -> None:
         policy = self.policy
-        error = RestartIntensityExceeded(
-            self.name, policy.max_restarts, policy.period, exit_.error
-        )
+        error = RestartIntensityExceeded(self.name, policy.max_restarts, policy.period, exit_.error)
         if self.owner is None:
             self.system.fail(error)
         elif self.owner.supervision is self and self.owner.is_supervisor:
@@ -384,27 +382,33 @@ class Supervision:
         for cell in group:
             if cell.state is not State.RESTARTING or cell.intent is not Intent.RESTART:
                 continue  # terminated by hand meanwhile
-            if not self._start_again(cell, by_hand=True):
+            if not self._start_again(cell, by_hand=True) or not await self._has_started(cell):
                 return cell
-            if cell.state is State.STARTING:
-                try:
-                    await cell.wait_started()
-                except ActorError:
-                    if cell.intent is Intent.TERMINATE:
-                        continue
-                    cell.state = State.RESTARTING
-                    return cell
         return None
+
+    async def _has_started(self, cell: Cell) -> bool:
+        """Wait for a child of a group to start; False when it failed to, and is to be tried again.
+
+        One that was terminated by hand meanwhile is none to try again.
+        """
+        if cell.state is State.STARTING:
+            try:
+                await cell.wait_started()
+            except ActorError:
+                if cell.intent is not Intent.TERMINATE:
+                    cell.state = State.RESTARTING
+                    return False
+        return True
 
     # --- by hand
 
-    def _find(self, id: str) -> Cell:  # noqa: A002
+    def _find(self, id: str) -> Cell:
         cell = self.children.get(id)
         if cell is None:
             raise ChildError(self.name, id, "not_found")
         return cell
 
-    async def terminate_child(self, id: str) -> None:  # noqa: A002
+    async def terminate_child(self, id: str) -> None:
         await self._terminate(self._find(id))
 
     async def _terminate(self, cell: Cell) -> None:
@@ -419,15 +423,15 @@ class Supervision:
         elif self.system.pacer.due():
             await checkpoint()
 
-    async def restart_child(self, id: str) -> ActorRef[Any]:  # noqa: A002
+    async def restart_child(self, id: str) -> ActorRef[Any]:
         cell = self._stopped(id)
         cell.restarts += 1
         return await self._start_by_hand(cell)
 
-    def delete_child(self, id: str) -> None:  # noqa: A002
+    def delete_child(self, id: str) -> None:
         self._forget(self._stopped(id))
 
-    def _stopped(self, id: str) -> Cell:  # noqa: A002
+    def _stopped(self, id: str) -> Cell:
         cell = self._find(id)
         if cell.state is not State.DOWN:
             restarting = cell.state is State.RESTARTING
@@ -538,4 +542,3 @@ def _name_of(behaviour: Any) -> str:
         return _name_of(behaviour.func)
     name = getattr(behaviour, "__name__", None) or type(behaviour).__name__
     return str(name)
-

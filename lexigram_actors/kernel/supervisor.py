@@ -1,4 +1,4 @@
-"""The two supervisors that users describe: a fixed set of children, and any number of alike ones."""
+"""What users describe supervisors with: of a fixed set of children, or of ones that come and go."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from lexigram_actors.kernel.specs import (
     Backoff,
     ChildSpec,
     Strategy,
+    SupervisingBehaviour,
     SupervisionPolicy,
 )
 
 
 @final
-class Supervisor:
+class Supervisor(SupervisingBehaviour):
     """Starts its children in order, restarts them as its strategy says, stops them in reverse.
 
         supervisor = await system.spawn(Supervisor([ChildSpec("counter", Counter)]))
@@ -41,7 +42,7 @@ class Supervisor:
         ConfigurationError: (a `ValueError`) an id is used twice, or a value makes no sense.
     """
 
-    __slots__ = ("supervision",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Supervisor:
 
 
 @final
-class DynamicSupervisor:
+class DynamicSupervisor(SupervisingBehaviour):
     """Supervises children that come and go by `start_child`, each for itself.
 
     As OTP's `simple_one_for_one` and Elixir's `DynamicSupervisor`: a child that ended is
@@ -76,7 +77,7 @@ class DynamicSupervisor:
         max_restarts, period, auto_shutdown, backoff: as for `Supervisor`.
     """
 
-    __slots__ = ("supervision",)
+    __slots__ = ()
 
     def __init__(
         self,

@@ -195,8 +195,8 @@ class ActorSystem:
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Hold the actors' nursery open until it is closed."""
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as self.nursery:
+        with trio.CancelScope(shield=True):  # noqa: ASYNC100 - the nursery's end waits
+            async with trio.open_nursery() as self.nursery:  # its end waits for the actors
                 self.timers = TimerService(self.nursery)
                 self.nursery.start_soon(trio.sleep_forever, name=self.name)
                 task_status.started()
