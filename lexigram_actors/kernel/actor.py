@@ -193,6 +193,8 @@ class ActorContext(Generic[M]):
         return self._send_at(trio.current_time() + interval, interval, message)
 
     def _send_at(self, deadline: float, interval: float | None, message: M) -> Timer:
+        if self.cell.context is not self or not self.cell.alive:
+            raise ActorStopped(self.cell.name, "this incarnation has ended")
         send = partial(self._send, message)
         timer = self.cell.system.timers.call_at(deadline, send, interval)
         if self.timers is None:

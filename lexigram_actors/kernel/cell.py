@@ -193,6 +193,11 @@ class Cell:
         """Whether an incarnation exists."""
         return self.state is not State.DOWN and self.state is not State.RESTARTING
 
+    @property
+    def is_down(self) -> bool:
+        """Whether no incarnation exists and none is about to."""
+        return self.state is State.DOWN
+
     # --- start
 
     def start(self, *, by_hand: bool) -> None:
@@ -500,6 +505,7 @@ class Cell:
         if self.context is not None:
             self.context.close(self._why(exit_) if self.context.ask is not None else None)
         self.actor = None
+        self.supervision = None
         self.task = None
         self.scope = None
         self.has_task = False

@@ -138,7 +138,7 @@ class ActorRef(Generic[M]):
         while a restart is under way.
         """
         cell = self.cell
-        if cell.last_exit is not None and not cell.alive and cell.restart_timer is None:
+        if cell.last_exit is not None and cell.is_down:
             await checkpoint()
             return cell.last_exit
         return await cell.next_exit()

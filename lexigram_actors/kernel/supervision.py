@@ -374,14 +374,16 @@ class Supervision:
             if cell.alive:
                 cell.begin_halt()
                 await cell.wait_down()
+                if cell.intent is not Intent.RESTART:
+                    continue  # terminated by hand meanwhile
             cell.state = State.RESTARTING
             cell.intent = Intent.RESTART
 
     async def _start_group(self, group: list[Cell]) -> Cell | None:
         """Start a group in order; returns the child that did not start, if one did not."""
         for cell in group:
-            if cell.state is not State.RESTARTING or cell.intent is not Intent.RESTART:
-                continue  # terminated by hand meanwhile
+            if cell.state is not State.RESTARTING or self.children.get(cell.id) is not cell:
+                continue  # terminated or deleted by hand meanwhile
             if not self._start_again(cell, by_hand=True) or not await self._has_started(cell):
                 return cell
         return None
