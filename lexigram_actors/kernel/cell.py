@@ -35,7 +35,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import checkpoint, current_task
+from trio.lowlevel import checkpoint, current_task, wait_task_rescheduled
 
 from lexigram_actors.errors import ActorFailed, ActorStopped, ActorUnresponsive
 from lexigram_actors.kernel.actor import Actor, ActorContext
@@ -280,6 +280,7 @@ class Cell:
             error = exc
         except BaseException:
             # Ctrl-C, or the whole system is being torn down: say goodbye, and let it pass.
+            self.system.torn_down = True
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP):
                 await self._wind_up(None, "cancelled")
             raise
@@ -300,7 +301,7 @@ class Cell:
         receive = actor.receive
         mailbox = self.mailbox
         items = mailbox.queue()
-        context = self.context
+        context, task = self.context, self.task
         assert context is not None
         left, until = BATCH, perf_counter() + BATCH_SECONDS
         while True:
@@ -322,7 +323,8 @@ class Cell:
             if self.stop_reason is not None:
                 return
             if not mailbox.ready():
-                await mailbox.wait_mail()
+                mailbox.receiver = task
+                await wait_task_rescheduled(mailbox.stop_waiting)
                 left, until = BATCH, perf_counter() + BATCH_SECONDS
 
     async def _wind_up(self, error: BaseException | None, reason: str) -> None:

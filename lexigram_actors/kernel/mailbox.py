@@ -268,9 +268,9 @@ class MailboxQueue:
     async def wait_mail(self) -> None:
         """Park until somebody puts a message in, or wakes the actor for another reason."""
         self.receiver = current_task()
-        await wait_task_rescheduled(self._stop_waiting)
+        await wait_task_rescheduled(self.stop_waiting)
 
-    def _stop_waiting(self, _: Any) -> Abort:
+    def stop_waiting(self, _: Any) -> Abort:
         self.receiver = None
         return Abort.SUCCEEDED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import trio
-from trio.lowlevel import checkpoint, current_task
+from trio.lowlevel import checkpoint, current_task, wait_task_rescheduled
 
 from lexigram_actors.errors import ActorError, ActorStopped, AskTimeout
 from lexigram_actors.kernel.specs import (
@@ -91,11 +91,6 @@ class ActorRef(Generic[M]):
             AskTimeout: (a `TimeoutError`) there was no answer in time.
             MailboxFull: the mailbox rejected or dropped it.
         """
-        if self.cell.task is current_task():
-            raise ActorError(
-                f"actor {self.name!r} asks itself and would wait for ever",
-                hint="call a method of its own, or `tell` it and go on",
-            )
         if timeout is None:
             return await self._ask(message)
         with trio.move_on_after(check_seconds("timeout", timeout)):
@@ -103,15 +98,25 @@ class ActorRef(Generic[M]):
         raise AskTimeout(self.name, timeout)
 
     async def _ask(self, message: M) -> Any:
-        mailbox = self.cell.mailbox
+        cell, task = self.cell, current_task()
+        if cell.task is task:
+            raise ActorError(
+                f"actor {self.name!r} asks itself and would wait for ever",
+                hint="call a method of its own, or `tell` it and go on",
+            )
         ask = Ask(message)
         try:
-            if not mailbox.offer(ask):
-                mailbox.enqueue_asker(ask)
+            if not cell.mailbox.offer(ask):
+                cell.mailbox.enqueue_asker(ask)
         except ActorStopped as exc:
             self._dead_letter(message, exc)
             raise
-        return await ask.wait()
+        if not ask.settled:  # `ask.wait()`, without the cost of one more coroutine
+            ask.task = task
+            await wait_task_rescheduled(ask.give_up)
+        if ask.error is not None:
+            raise ask.error
+        return ask.value
 
     async def stop(self, reason: str = "stopped", grace: float | None = None) -> None:
         """Ask the actor to end, and return when it and its children have.

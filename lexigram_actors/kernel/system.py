@@ -81,6 +81,7 @@ class ActorSystem:
         self.children = Supervision(self, None, policy)
         self.nursery: trio.Nursery  # set once the system runs
         self.timers: TimerService
+        self.torn_down = False  # the nursery is being cancelled: nothing can be started any more
         self.failure: RestartIntensityExceeded | None = None
         self.body_scope = trio.CancelScope()
 
@@ -181,11 +182,6 @@ class ActorSystem:
     def supervise(self, owner: Cell, policy: SupervisionPolicy | None = None) -> Supervision:
         return Supervision(self, owner, policy or SupervisionPolicy())
 
-    @property
-    def torn_down(self) -> bool:
-        """Whether the nursery is being cancelled, so that nothing can be started any more."""
-        return self.nursery.cancel_scope.cancel_called
-
     def fail(self, error: RestartIntensityExceeded) -> None:
         """The system's own children were restarted too often: end it all."""
         if self.failure is None:
@@ -215,6 +211,7 @@ class ActorSystem:
         try:
             await self.children.stop_children()
         finally:
+            self.torn_down = True
             self.nursery.cancel_scope.cancel()
 
 

@@ -45,7 +45,7 @@ class Outcome:
             task, self.task = self.task, None
             reschedule(task)
 
-    def _give_up(self, _: Any) -> Abort:
+    def give_up(self, _: Any) -> Abort:
         self.task = None
         self.settled = True
         return Abort.SUCCEEDED
@@ -54,7 +54,7 @@ class Outcome:
         """The answer, or raise the failure. A waiter that is cancelled is forgotten."""
         if not self.settled:
             self.task = current_task()
-            await wait_task_rescheduled(self._give_up)
+            await wait_task_rescheduled(self.give_up)
         if self.error is not None:
             raise self.error
         return self.value
