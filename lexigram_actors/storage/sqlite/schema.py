@@ -1,0 +1,117 @@
+"""The tables, as numbered migrations, and the marks by which a file is known as one of ours.
+
+`MIGRATIONS[0]` makes version 1, and so on; `PRAGMA user_version` holds the number of the last one
+applied. A migration that was released is never edited: a new one follows it. Each is applied
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import apsw
+
+from lexigram_actors.errors import StoreCorruptedError, StoreVersionError
+
+APPLICATION_ID: Final = 0x4C584143
+"""`LXAC`, in the header of every database of ours."""
+
+CACHE: Final = """
+CREATE TABLE cache (
+    key TEXT PRIMARY KEY NOT NULL,
+    value BLOB NOT NULL,
+    expires_at REAL,
+    checksum INTEGER NOT NULL
+) STRICT
+"""
+
+CACHE_EXPIRY: Final = """
+CREATE INDEX cache_expiry ON cache (expires_at) WHERE expires_at IS NOT NULL
+"""
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = ((CACHE, CACHE_EXPIRY),)
+
+
+def check_identity(path: str, application_id: int, version: int) -> None:
+    """Refuse a database that is not ours, or of a version this library does not know.
+
+    Raises:
+        StoreVersionError: Another program's, or newer.
+        StoreCorruptedError: Ours, with a version that there never was.
+    """
+    if application_id != APPLICATION_ID:
+        raise StoreVersionError(
+            f"{path} is a SQLite database, but not one of lexigram_actors "
+            f"(application id {application_id}); it was left as it is",
+            hint="give another path; the store makes a file of its own",
+        )
+    newest = len(MIGRATIONS)
+    if version > newest:
+        raise StoreVersionError(
+            f"{path} has schema version {version}, and this lexigram_actors knows versions up to "
+            f"{newest}; it was left as it is",
+            hint="upgrade lexigram_actors",
+            details={"version": version, "newest": newest},
+        )
+    if version < 1:
+        raise StoreCorruptedError(
+            f"{path} has schema version {version}, which there never was", hint=REMEDY
+        )
+
+
+REMEDY: Final = (
+    "copy the file (and the -wal file beside it, if there is one) to a safe place, then restore "
+    "a backup, or recover what can be read with: sqlite3 FILE .recover"
+)
+
+
+def version_of(connection: apsw.Connection) -> int:
+    """Return the number of the last migration that was applied."""
+    version: int = connection.pragma("user_version")
+    return version
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Apply the migrations that are missing, all or none."""
+    if version_of(connection) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again: another process may have been here before the lock was ours.
+        apply(connection, MIGRATIONS[version_of(connection) :])
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", len(MIGRATIONS))
+        connection.execute("COMMIT")
+    except apsw.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def apply(connection: apsw.Connection, migrations: tuple[tuple[str, ...], ...]) -> None:
+    for statements in migrations:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def check_schema(connection: apsw.Connection, path: str) -> None:
+    """Refuse a database whose tables and indexes are not what its version says.
+
+    Raises:
+        StoreCorruptedError: Something is missing or different. More than was expected is fine: an
+            operator's own view does no harm.
+    """
+    expected = apsw.Connection(":memory:")
+    try:
+        apply(expected, MIGRATIONS[: version_of(connection)])
+        missing = definitions(expected) - definitions(connection)
+    finally:
+        expected.close()
+    if missing:
+        names = ", ".join(sorted(name for _, name, _ in missing))
+        raise StoreCorruptedError(f"{path}: the definition of {names} is damaged", hint=REMEDY)
+
+
+def definitions(connection: apsw.Connection) -> set[tuple[Any, ...]]:
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return set(rows.fetchall())
