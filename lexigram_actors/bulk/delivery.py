@@ -1,0 +1,128 @@
+"""The caller's side of a run: hands results over one at a time, and records what was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, final
+
+import trio
+from trio.lowlevel import checkpoint
+
+from lexigram_actors.bulk.checkpoint import Journal
+from lexigram_actors.bulk.models import BulkBatchResult
+from lexigram_actors.bulk.outlet import Outlet
+from lexigram_actors.bulk.sources import TURN, TURN_SECONDS
+from lexigram_actors.errors import BulkOperationError
+
+Outcome = BulkBatchResult[Any, Any]
+
+
+@final
+class Delivery:
+    """Takes results out of the outlet for whoever iterates.
+
+    Args:
+        outlet: Where the workers put them.
+        journal: Where a result is recorded once the next one is asked for.
+        make_room: Called when a result was taken.
+        record_failed: Called when it could not be recorded.
+    """
+
+    __slots__ = (
+        "_handed",
+        "_journal",
+        "_make_room",
+        "_outlet",
+        "_record_failed",
+        "_turn",
+        "_until",
+        "asked",
+        "closed",
+        "error",
+        "exhausted",
+        "told",
+    )
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        journal: Journal | None,
+        make_room: Callable[[], None],
+        record_failed: Callable[[BulkOperationError], None],
+    ) -> None:
+        self.closed = False
+        """The run is over."""
+        self.error: BaseException | None = None
+        """What is raised once all results are taken; None: nothing, the run is complete."""
+        self.told = False
+        """It was raised, or nobody wants it."""
+        self.exhausted = False
+        """Every batch ended well or badly; what is in the outlet is all there will be."""
+        self.asked = trio.Event()
+        """Somebody asked for a result after the last."""
+        self._outlet = outlet
+        self._journal = journal
+        self._make_room = make_room
+        self._record_failed = record_failed
+        self._handed: Outcome | None = None  # not recorded yet
+        self._turn = 0
+        self._until = 0.0
+
+    def at_hand(self) -> bool:
+        """Say whether `pop` may be called: a result is there, and no pause is due."""
+        if not self._outlet.results or self._journal is not None:
+            return False
+        self._turn += 1
+        return self._turn < TURN and perf_counter() < self._until
+
+    def pop(self) -> Outcome:
+        """Hand over a result; its place is free for another."""
+        result = self._outlet.results.popleft()
+        self._make_room()
+        return result
+
+    async def take(self) -> Outcome:
+        """Return the next result, waiting for it; cancelled, it loses none.
+
+        Raises:
+            StopAsyncIteration: The run is complete, or its error was raised before.
+            BaseException: How the run ended, when all results were taken.
+        """
+        if self._handed is not None:
+            await self._record()
+        while not self._outlet.results:
+            if self.closed:
+                raise self._last_word()
+            if self.exhausted:
+                self.asked.set()
+            await self._outlet.wait()
+            self._turn, self._until = 0, perf_counter() + TURN_SECONDS
+        if self._turn >= TURN or perf_counter() >= self._until:
+            await checkpoint()
+            self._turn, self._until = 0, perf_counter() + TURN_SECONDS
+        if self._journal is not None:
+            self._handed = self._outlet.results[0]
+        return self.pop()
+
+    async def _record(self) -> None:
+        if self._journal is not None and self._handed is not None:
+            try:
+                await self._journal.record(self._handed)
+            except BulkOperationError as error:
+                # Results delivered from here on could not be recorded, and would come again.
+                self._outlet.discard()
+                self._record_failed(error)
+        self._handed = None
+
+    def _last_word(self) -> BaseException:
+        if self.error is None or self.told:
+            return StopAsyncIteration()
+        self.told = True
+        return self.error
+
+    def close(self, error: BaseException | None) -> None:
+        """Let whoever iterates have what is left, and then the error."""
+        self.error = error
+        self.closed = True
+        self._outlet.release()
