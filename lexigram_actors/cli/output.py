@@ -1,0 +1,187 @@
+"""The two files that a run writes: results, one line per item that succeeded, and errors.
+
+    plain    NAME.partial until the run reached the end of its items, then NAME: whoever sees NAME
+             sees all of it
+    a job    NAME itself, line by line, each on the disk before its batch is recorded
+    special  a pipe or a device such as /dev/null: written directly
+
+The errors file is made with the first failed item. In a job it holds the failures of the latest
+run only, because a continued job tries them again.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import frozen
+
+from lexigram_actors.cli.calling import Failure
+from lexigram_actors.cli.encode import to_json
+from lexigram_actors.cli.errors import OutputExistsError
+from lexigram_actors.cli.lines import PARTIAL, REWRITTEN, LineFile, write_error
+from lexigram_actors.cli.processing import Attempted
+from lexigram_actors.errors.base import json_safe
+
+LOCK = ".lock"
+
+
+@frozen
+class Places:
+    """Where a run writes. Symbolic links are followed once, at the start."""
+
+    out: Path
+    errors: Path
+    is_special: bool
+
+    @property
+    def lock(self) -> Path:
+        """The lock file that says a process is writing here."""
+        return beside(self.out, LOCK)
+
+    @property
+    def all(self) -> list[Path]:
+        """Every path that a run may write, for a pattern of items to leave out."""
+        ends = ("", PARTIAL, REWRITTEN, LOCK)
+        return [beside(path, end) for path in (self.out, self.errors) for end in ends]
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the neighbour of `path` whose name has `ending` behind it."""
+    return path.with_name(path.name + ending)
+
+
+def find_places(out: Path, errors: Path | None) -> Places:
+    """Resolve where to write; the errors go beside the results unless told otherwise.
+
+    Raises:
+        OutputPlaceError: the folder is missing or `out` is one.
+    """
+    real = Path(os.path.realpath(out))
+    if errors is None:
+        errors = real.with_name(f"{real.name.removesuffix('.jsonl')}.errors.jsonl")
+    places = Places(real, Path(os.path.realpath(errors)), _is_special(real))
+    for path in (places.out, places.errors):
+        if path.is_dir():
+            raise write_error(path, IsADirectoryError(21, os.strerror(21)))
+        if not path.parent.is_dir():
+            raise write_error(path, FileNotFoundError(2, "there is no such folder"))
+    return places
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def refuse_existing(places: Places, endings: tuple[str, ...]) -> None:
+    """Refuse to start where results of another run stand.
+
+    Raises:
+        OutputExistsError: names the file and the two ways on.
+    """
+    if places.is_special:
+        return
+    for path in (beside(file, end) for file in (places.out, places.errors) for end in endings):
+        if path.is_file() and path.stat().st_size > 0:
+            left = " by a run that was interrupted" if path.name.endswith(PARTIAL) else ""
+            raise OutputExistsError(
+                f"{path} exists already{', left' + left if left else ''}.",
+                details={"path": str(path)},
+                hint="move it away, choose another --out, or discard it with --overwrite",
+            )
+
+
+class Output:
+    """Writes what becomes of items. Closed by `finish` or `abandon`."""
+
+    def __init__(self, places: Places, *, is_job: bool) -> None:
+        """Open the results file; stale leftovers of earlier runs are removed.
+
+        Raises:
+            OutputError: it cannot be opened.
+        """
+        self.places = places
+        self.is_job = is_job
+        self._is_plain = not is_job and not places.is_special
+        self._errors: LineFile | None = None
+        for stale in self._leftovers():
+            stale.unlink(missing_ok=True)
+        self._results = self._open(places.out)
+
+    def _leftovers(self) -> list[Path]:
+        if self._is_plain:
+            return [beside(self.places.out, PARTIAL), beside(self.places.errors, PARTIAL)]
+        return [self.places.errors] if self.is_job else []
+
+    def _open(self, path: Path) -> LineFile:
+        if self._is_plain:
+            return LineFile(beside(path, PARTIAL), final=path)
+        return LineFile(path)
+
+    @property
+    def results_path(self) -> Path:
+        """Where the results are at this moment."""
+        return self._results.path
+
+    @property
+    def errors_path(self) -> Path | None:
+        """Where the errors are at this moment, None while there are none."""
+        return None if self._errors is None else self._errors.path
+
+    async def write(self, batch: list[list[Any]], attempted: list[Attempted]) -> None:
+        """Write one line per item of `batch`; in a job they are on the disk when this returns.
+
+        Not interrupted by a cancellation: the lines of a batch are written whole.
+        """
+        results, errors = [], []
+        for (index, item), one in zip(batch, attempted, strict=True):
+            if isinstance(one.outcome, Failure):
+                errors.append(error_line(index, item, one.outcome, one.retries))
+            else:
+                results.append(b'{"index":%d,"result":%b}\n' % (index, one.outcome))
+        if self.is_job or self.places.is_special:
+            await trio.to_thread.run_sync(self._write, b"".join(results), b"".join(errors))
+        else:
+            self._write(b"".join(results), b"".join(errors))
+
+    def _write(self, results: bytes, errors: bytes) -> None:
+        if errors:
+            if self._errors is None:
+                self._errors = self._open(self.places.errors)
+            self._errors.write(errors, sync=self.is_job)
+        if results:
+            self._results.write(results, sync=self.is_job)
+
+    def finish(self) -> None:
+        """All items are through: bring the files to the disk and give them their names. Blocks."""
+        self._results.finish()
+        if self._errors is not None:
+            self._errors.finish()
+        elif self._is_plain:
+            self.places.errors.unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """The run ended early: close the files under the names they have. Fine after `finish`."""
+        if self._is_plain and self._results.is_open and self._results.is_empty:
+            self._results.path.unlink(missing_ok=True)
+        self._results.close()
+        if self._errors is not None:
+            self._errors.close()
+
+
+def error_line(index: int, item: Any, failure: Failure, retries: int) -> bytes:
+    """Return the line of the errors file for a failed item."""
+    facts = {
+        "index": index,
+        "item": item,
+        "error": json_safe(failure.error),
+        "error_type": failure.error_type,
+        "where": json_safe(failure.where),
+        "retries": retries,
+    }
+    return to_json(facts) + b"\n"

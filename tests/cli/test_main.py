@@ -1,0 +1,196 @@
+"""The outermost layer: extras, help, wrong command lines, readers that go away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import trio
+
+from lexigram_actors import cli
+from lexigram_actors.cli.console import Terminal
+from lexigram_actors.cli.errors import TargetError
+from lexigram_actors.cli.outermost import guarded
+from lexigram_actors.errors import StoreError
+from tests.cli.conftest import Command, Workshop
+
+
+@pytest.mark.parametrize("package", ["cyclopts", "rich"])
+def test_without_the_extra_the_command_says_how_to_install_it(
+    package: str, workshop: Workshop
+) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from lexigram_actors.cli import main; "
+        "sys.exit(main(['demo']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"the package '{package}' is needed" in done.stderr
+    assert "pip install 'lexigram-actors[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_missing_module_is_a_defect_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lexigram_actors.cli.app", None)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["demo"])
+
+
+def test_importing_the_package_imports_neither_cyclopts_nor_rich() -> None:
+    code = (
+        "import sys, lexigram_actors, lexigram_actors.cli; "
+        "sys.exit(bool({'cyclopts', 'rich'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_lists_the_commands_and_exit_codes(command: Command) -> None:
+    done = command("--help")
+    assert done.code == 0
+    for text in ("bulk", "demo", "Exit codes", "130, 143"):
+        assert text in done.out
+
+
+def test_help_of_bulk_lists_every_option(command: Command) -> None:
+    done = command("bulk", "--help")
+    assert done.code == 0
+    for option in (
+        "items out errors concurrency batch-size rate retries retry-delay timeout failure-limit "
+        "executor each no-each checkpoint id overwrite json"
+    ).split():
+        assert f"--{option} " in done.out
+    assert "Exit codes" in done.out
+
+
+def test_the_version_is_shown(command: Command) -> None:
+    assert command("--version").out.strip()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "hint"),
+    [
+        (["bulk"], "TARGET requires an argument", "lexigram-actors bulk --help"),
+        (["bulk", "tasks:double", "--out", "o"], "--items requires", "bulk --help"),
+        (["blk"], 'Did you mean "bulk"?', "lexigram-actors --help"),
+        (
+            ["bulk", "tasks:double", "--items", "i", "--out", "o", "--concurency", "2"],
+            "Did you mean --concurrency?",
+            "bulk --help",
+        ),
+        (
+            ["bulk", "tasks:double", "--items", "i", "--out", "o", "--retries", "many"],
+            'unable to convert "many" into int',
+            "bulk --help",
+        ),
+        (
+            ["bulk", "tasks:double", "--items", "i", "--out", "o", "--executor", "gpu"],
+            '"task", "thread", "process"',
+            "bulk --help",
+        ),
+        (
+            ["bulk", "tasks:double", "--items", "a.txt", "b.txt", "c.txt", "--out", "o"],
+            "Unused",
+            "quote a pattern",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_one_block_with_a_hint(
+    command: Command, arguments: list[str], says: str, hint: str
+) -> None:
+    done = command(*arguments)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert says in done.err
+    assert hint in done.err
+    assert "Traceback" not in done.err
+
+
+def test_an_error_is_json_too_when_json_was_asked_for(command: Command) -> None:
+    done = command.bulk("tasks:dubble", "--json")
+    assert done.code == 2
+    assert done.summary["error"]["hint"] == "did you mean double?"
+    assert done.summary["exit_code"] == 2
+    assert "error: " in done.err
+
+
+def test_what_the_function_prints_does_not_disturb_the_json(workshop: Workshop) -> None:
+    workshop.items(3)
+    for executor in ("thread", "process"):
+        done = workshop.run(
+            "bulk",
+            "tasks:prints",
+            "--items",
+            "items.jsonl",
+            "--out",
+            f"{executor}.jsonl",
+            "--executor",
+            executor,
+            "--json",
+        )
+        assert json.loads(done.stdout)["succeeded"] == 3
+        assert "printed 2" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(workshop: Workshop) -> None:
+    workshop.items(3)
+    for arguments in (
+        ("--help",),
+        ("bulk", "tasks:double", "--items", "items.jsonl", "--out", "a.jsonl"),
+        ("bulk", "tasks:double", "--items", "items.jsonl", "--out", "b.jsonl", "--json"),
+    ):
+        with workshop.start(*arguments) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait(30) == 0
+
+
+# --- the guard around everything -------------------------------------------------------------
+
+
+def guard(error: BaseException) -> int:
+    def command() -> int:
+        raise error
+
+    return guarded(Terminal.of_process(as_json=False), command)
+
+
+def test_known_errors_end_with_their_codes() -> None:
+    assert guard(TargetError("x")) == 2
+    assert guard(StoreError("x")) == 3
+    assert guard(KeyboardInterrupt()) == 130
+
+
+def test_one_known_error_in_groups_is_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guard(BaseExceptionGroup("", [ExceptionGroup("", [StoreError("full")])])) == 3
+    assert capsys.readouterr().err == "error: full\n"
+
+
+def test_what_is_not_known_is_a_defect_and_passes() -> None:
+    with pytest.raises(ZeroDivisionError):
+        guard(ZeroDivisionError())
+    with pytest.raises(ExceptionGroup):
+        guard(ExceptionGroup("", [KeyError("x")]))
+    with pytest.raises(ExceptionGroup):
+        guard(ExceptionGroup("", [StoreError("x"), StoreError("y")]))
+
+
+def test_an_interrupt_while_the_target_is_imported_ends_with_130(
+    workshop: Workshop, command: Command
+) -> None:
+    workshop.items(1)
+    workshop.write(
+        "interrupted.py", "import os, signal, time\nos.kill(os.getpid(), 2)\ntime.sleep(9)\n"
+    )
+    assert command.bulk("interrupted:f").code == 130
+    assert workshop.names() == {"items.jsonl", "interrupted.py"}
+
+
+def test_trio_is_left_when_the_command_ends(workshop: Workshop, command: Command) -> None:
+    workshop.items(1)
+    assert command.bulk("tasks:double").code == 0
+    with pytest.raises(RuntimeError):
+        trio.lowlevel.current_trio_token()
