@@ -1,0 +1,59 @@
+"""Each file in `docs/examples` runs to its end by itself, without a warning."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+
+EXPECTED = {
+    "bulk_checksums.py": "1000 checksums of 1000 files",
+    "bulk_processes.py": "files parsed in",
+    "circuit_breaker_bulk.py": "0 of ",
+    "counter.py": "messages accepted",
+    "poison_items.py": "calls for ",
+    "supervised_service.py": "2 actors at work",
+    "virtual_clock.py": "real time: under 5 s",
+}
+"""What a line of the output holds, by file."""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONWARNINGS": "error",
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_an_example_runs_and_prints_its_point(name: str) -> None:
+    done = run(str(EXAMPLES / name))
+    assert done.returncode == 0, done.stderr
+    assert any(EXPECTED[name] in line for line in done.stdout.splitlines()), done.stdout
+
+
+def test_the_example_of_a_test_passes() -> None:
+    options = ("-q", "-c", os.devnull, "-p", "no:cacheprovider")
+    done = run("-m", "pytest", *options, str(EXAMPLES / "test_doorbell.py"))
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*EXPECTED, "test_doorbell.py"}
