@@ -194,6 +194,11 @@ class Cell:
         return self.state is not State.DOWN and self.state is not State.RESTARTING
 
     @property
+    def active(self) -> bool:
+        """Whether it can be talked to: an incarnation exists, and is not one more try to start."""
+        return self.alive and (self.fresh or self.state is not State.STARTING)
+
+    @property
     def is_down(self) -> bool:
         """Whether no incarnation exists and none is about to."""
         return self.state is State.DOWN
@@ -218,7 +223,7 @@ class Cell:
             self.supervision = self.system.supervise(self, behaviour.supervision)
             self.supervision.begin()
         else:
-            self._mark_started()
+            self.state = State.STARTING
             self.begin_task()
 
     def _start_instance(self, behaviour: type[Actor[Any]]) -> None:
@@ -254,9 +259,11 @@ class Cell:
         stopped at once, as `nursery.start()` does, and gone within its clean-up time.
         """
         outcome = self.start_outcome = Outcome()
+        fresh = self.fresh
         try:
             await outcome.wait()
         except trio.Cancelled:
+            self.intent, self.fresh = Intent.TERMINATE, fresh
             self.begin_stop("cancelled", 0.0)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLEANUP):
                 await self.wait_down()
@@ -289,6 +296,7 @@ class Cell:
     async def _live(self) -> None:
         actor = self.actor
         if actor is None:
+            self._mark_started()
             await self.behaviour(self.context, *self.args, **self.kwargs)
             return
         if self.state is State.STARTING:

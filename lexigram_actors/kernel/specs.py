@@ -215,15 +215,15 @@ class SupervisionPolicy:
     def _check_children(self) -> None:
         seen = set()
         for spec in self.children:
-            if not isinstance(spec, ChildSpec):
-                raise ConfigurationError(f"a supervisor's children are ChildSpecs, not {spec!r}")
+            self.check_child(spec)
             if spec.id in seen:
                 raise ConfigurationError(f"two children have the id {spec.id!r}; ids are unique")
             seen.add(spec.id)
-            self.check_child(spec)
 
     def check_child(self, spec: ChildSpec) -> None:
-        """Refuse a significant child under a supervisor that never shuts itself down."""
+        """Refuse what is no child spec, or significant where nothing shuts itself down."""
+        if not isinstance(spec, ChildSpec):
+            raise ConfigurationError(f"a supervisor's children are ChildSpecs, not {spec!r}")
         if spec.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise ConfigurationError(
                 f"child {spec.id!r} is significant, which means something only under "

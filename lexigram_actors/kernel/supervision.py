@@ -124,7 +124,7 @@ class Supervision:
         self.policy.check_child(spec)
         there = self.children.get(spec.id)
         if there is not None:
-            known = "already_present" if there.state is State.DOWN else "already_started"
+            known = "already_started" if there.active else "already_present"
             raise ChildError(self.name, spec.id, known)
         if len(self.children) >= self.policy.max_children:
             raise ChildError(self.name, spec.id, "max_children")
@@ -380,13 +380,23 @@ class Supervision:
             cell.intent = Intent.RESTART
 
     async def _start_group(self, group: list[Cell]) -> Cell | None:
-        """Start a group in order; returns the child that did not start, if one did not."""
+        """Start a group in order; returns the child that did not start, if one did not.
+
+        As in OTP, the children after one that is terminated by hand while it starts stay down.
+        """
         for cell in group:
             if cell.state is not State.RESTARTING or self.children.get(cell.id) is not cell:
                 continue  # terminated or deleted by hand meanwhile
             if not self._start_again(cell, by_hand=True) or not await self._has_started(cell):
                 return cell
+            if cell.intent is Intent.TERMINATE:
+                self._leave_down(group)
         return None
+
+    def _leave_down(self, group: list[Cell]) -> None:
+        for cell in group:
+            if cell.state is State.RESTARTING:
+                self.give_up_restart(cell, "shutdown")
 
     async def _has_started(self, cell: Cell) -> bool:
         """Wait for a child of a group to start; False when it failed to, and is to be tried again.
@@ -436,8 +446,7 @@ class Supervision:
     def _stopped(self, id: str) -> Cell:
         cell = self._find(id)
         if cell.state is not State.DOWN:
-            restarting = cell.state is State.RESTARTING
-            raise ChildError(self.name, id, "restarting" if restarting else "running")
+            raise ChildError(self.name, id, "running" if cell.active else "restarting")
         return cell
 
     # --- close
@@ -506,11 +515,11 @@ class Supervision:
     # --- what can be seen
 
     def running_refs(self) -> tuple[ActorRef[Any], ...]:
-        return tuple(cell.ref for cell in self.children.values() if cell.alive)
+        return tuple(cell.ref for cell in self.children.values() if cell.active)
 
     def which_children(self) -> list[ChildInfo]:
         return [
-            ChildInfo(cell.id, cell.ref if cell.alive else None, cell.restart)
+            ChildInfo(cell.id, cell.ref if cell.active else None, cell.restart)
             for cell in self.children.values()
         ]
 
@@ -519,7 +528,7 @@ class Supervision:
         supervisors = sum(cell.is_supervisor for cell in cells)
         return ChildCounts(
             specs=len(cells),
-            active=sum(cell.alive for cell in cells),
+            active=sum(cell.active for cell in cells),
             supervisors=supervisors,
             workers=len(cells) - supervisors,
         )

@@ -69,12 +69,12 @@ class DynamicSupervisor(SupervisingBehaviour):
     """Supervises children that come and go by `start_child`, each for itself.
 
     As OTP's `simple_one_for_one` and Elixir's `DynamicSupervisor`: a child that ended is
-    forgotten, and all are stopped at once, not one after the other. Unlike theirs, each child
-    brings its own spec and id.
+    forgotten, all are stopped at once, not one after the other, and none is significant. Unlike
+    theirs, each child brings its own spec and id.
 
     Args:
         max_children: `start_child` raises `ChildError` `"max_children"` beyond it.
-        max_restarts, period, auto_shutdown, backoff: as for `Supervisor`.
+        max_restarts, period, backoff: as for `Supervisor`.
     """
 
     __slots__ = ()
@@ -85,14 +85,12 @@ class DynamicSupervisor(SupervisingBehaviour):
         max_children: float = inf,
         max_restarts: int = 1,
         period: float = 5.0,
-        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
         backoff: Backoff | None = None,
     ) -> None:
         self.supervision = SupervisionPolicy(
             max_children=max_children,
             max_restarts=max_restarts,
             period=period,
-            auto_shutdown=auto_shutdown,
             backoff=backoff,
             dynamic=True,
         )

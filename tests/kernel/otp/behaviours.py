@@ -152,7 +152,6 @@ class Starter(Actor[Any]):
 
     async def receive(self, message: Any) -> None:
         if message == ABNORMAL:
-            self.log.ended(self.child_id)
             raise Died(self.child_id)
 
     async def stopping(self, reason: str) -> None:

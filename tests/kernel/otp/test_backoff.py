@@ -23,6 +23,8 @@ from .behaviours import ABNORMAL, Died, Log, Starter, Starts, child, children
 from .views import counts, end, escalated, exit_of, ids, is_active, is_alive, refuses
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 DOUBLING = Backoff(initial=1.0, factor=2.0, maximum=8.0, jitter=0.0, reset_after=60.0)
@@ -42,7 +44,7 @@ async def crashes_at_once(context: ActorContext[Any], times: list[float]) -> Non
 
 @pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
 async def test_restarts_in_a_row_wait_longer_up_to_the_maximum(
-    system: ActorSystem, kind: Any
+    system: ActorSystem, kind: Any, autojump_clock: MockClock
 ) -> None:
     times: list[float] = []
     supervisor = await system.spawn(kind(max_restarts=MANY, backoff=DOUBLING))
@@ -51,7 +53,9 @@ async def test_restarts_in_a_row_wait_longer_up_to_the_maximum(
     assert gaps(times) == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
-async def test_starts_that_fail_wait_longer_too(system: ActorSystem, log: Log) -> None:
+async def test_starts_that_fail_wait_longer_too(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     starts = Starts(good=1)
     supervisor = await system.spawn(
         Supervisor([child(log, "a", Starter, starts)], max_restarts=MANY, backoff=DOUBLING)
@@ -64,7 +68,9 @@ async def test_starts_that_fail_wait_longer_too(system: ActorSystem, log: Log) -
     assert await is_active(supervisor, "a")
 
 
-async def test_jitter_adds_at_most_its_share(system: ActorSystem) -> None:
+async def test_jitter_adds_at_most_its_share(
+    system: ActorSystem, autojump_clock: MockClock
+) -> None:
     times: list[float] = []
     jittery = Backoff(initial=10.0, factor=1.0, jitter=0.5)
     await system.spawn(
@@ -78,7 +84,9 @@ async def test_jitter_adds_at_most_its_share(system: ActorSystem) -> None:
     assert len(set(gaps(times))) > 10
 
 
-async def test_a_child_that_ran_long_enough_begins_anew(system: ActorSystem, log: Log) -> None:
+async def test_a_child_that_ran_long_enough_begins_anew(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     await system.spawn(Supervisor(children(log, "a"), max_restarts=MANY, backoff=DOUBLING))
     for wait in (1.0, 2.0):
         await end(log, "a", ABNORMAL)
@@ -93,7 +101,7 @@ async def test_a_child_that_ran_long_enough_begins_anew(system: ActorSystem, log
 
 
 async def test_waiting_children_do_not_hold_their_siblings_up(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(
         Supervisor(children(log, "a", "b"), max_restarts=MANY, backoff=Backoff(initial=20.0))
@@ -110,7 +118,7 @@ async def test_waiting_children_do_not_hold_their_siblings_up(
 
 
 async def test_a_waiting_child_is_restarting_until_it_is_terminated(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     slow = Backoff(initial=20.0, jitter=0.0)
     spec = child(log, "a")
@@ -132,7 +140,9 @@ async def test_a_waiting_child_is_restarting_until_it_is_terminated(
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_group_waits_together(system: ActorSystem, log: Log, strategy: Strategy) -> None:
+async def test_a_group_waits_together(
+    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
+) -> None:
     """What the strategy stops is stopped at once and started after the wait, in order."""
     supervisor = await system.spawn(
         Supervisor(
@@ -154,7 +164,7 @@ async def test_a_group_waits_together(system: ActorSystem, log: Log, strategy: S
 
 @pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
 async def test_stopping_does_not_wait_for_the_backoff(
-    system: ActorSystem, log: Log, kind: Any
+    system: ActorSystem, log: Log, kind: Any, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(kind(max_restarts=MANY, backoff=Backoff(initial=1000.0)))
     await supervisor.start_child(child(log, "a"))
@@ -167,7 +177,7 @@ async def test_stopping_does_not_wait_for_the_backoff(
 
 
 async def test_restarts_count_towards_the_intensity_however_long_they_wait(
-    system: ActorSystem,
+    system: ActorSystem, autojump_clock: MockClock
 ) -> None:
     times: list[float] = []
     supervisor = await system.spawn(
@@ -183,7 +193,7 @@ async def test_restarts_count_towards_the_intensity_however_long_they_wait(
 
 
 async def test_a_second_child_that_crashes_during_the_wait_waits_for_itself(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(
         Supervisor(
@@ -200,7 +210,9 @@ async def test_a_second_child_that_crashes_during_the_wait_waits_for_itself(
     assert log.starts[2:] == ["a", "b"]
 
 
-async def test_messages_sent_during_the_wait_are_handled_after_it(system: ActorSystem) -> None:
+async def test_messages_sent_during_the_wait_are_handled_after_it(
+    system: ActorSystem, autojump_clock: MockClock
+) -> None:
     handled: list[tuple[float, object]] = []
 
     async def worker(context: ActorContext[Any]) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_child_that_shields_itself_is_reported_and_waited_for(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """Its elders are stopped after it has really ended; nothing is abandoned."""
     supervisor = await system.spawn(
@@ -66,7 +66,7 @@ async def test_a_child_that_shields_itself_is_reported_and_waited_for(
 
 
 async def test_terminating_a_child_that_shields_itself_returns_when_it_has_ended(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(
         Supervisor([child(log, "stubborn", stubborn, 60.0, shutdown=1.0), child(log, "other")])
@@ -78,7 +78,7 @@ async def test_terminating_a_child_that_shields_itself_returns_when_it_has_ended
 
 
 async def test_a_sibling_that_fails_while_it_is_stopped_for_the_group_counts_once(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """one_for_all stops "b" because "a" crashed; that "b" raises then is no second crash."""
 
@@ -103,7 +103,7 @@ async def test_a_sibling_that_fails_while_it_is_stopped_for_the_group_counts_onc
 
 
 async def test_a_child_that_ends_while_it_is_terminated_is_not_started_again(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(Supervisor([child(log, "a", slow_to_stop, 5.0, shutdown=10.0)]))
     async with trio.open_nursery() as nursery:
@@ -114,7 +114,7 @@ async def test_a_child_that_ends_while_it_is_terminated_is_not_started_again(
 
 
 async def test_a_crash_behind_a_terminate_does_not_bring_the_child_back(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """The crash is in its mailbox when the supervisor is asked to end it."""
     supervisor = await system.spawn(Supervisor(children(log, "a", "b"), max_restarts=5))
@@ -127,7 +127,7 @@ async def test_a_crash_behind_a_terminate_does_not_bring_the_child_back(
 
 
 async def test_a_caller_that_gives_up_waiting_for_terminate_leaves_a_consistent_supervisor(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(
         Supervisor([child(log, "slow", slow_to_stop, 5.0, shutdown=10.0), child(log, "other")])
@@ -143,7 +143,7 @@ async def test_a_caller_that_gives_up_waiting_for_terminate_leaves_a_consistent_
 
 
 async def test_a_caller_that_gives_up_waiting_for_a_start_leaves_no_orphan(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """Whether the child runs or not, its supervisor knows and ends it."""
 
@@ -173,7 +173,9 @@ async def test_a_caller_that_gives_up_waiting_for_a_start_leaves_no_orphan(
         assert "slow" not in str(tree)
 
 
-async def test_a_running_child_may_ask_its_own_supervisor(system: ActorSystem, log: Log) -> None:
+async def test_a_running_child_may_ask_its_own_supervisor(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The supervisor is not blocked by the child that asks it."""
     seen: list[list[str]] = []
 
@@ -192,7 +194,7 @@ async def test_a_running_child_may_ask_its_own_supervisor(system: ActorSystem, l
 
 
 async def test_a_child_that_has_its_supervisor_end_it_is_ended(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """It waits for its own end, which its supervisor brings about after the shutdown time."""
 
@@ -212,7 +214,7 @@ async def test_a_child_that_has_its_supervisor_end_it_is_ended(
 
 
 async def test_messages_that_wait_during_a_restart_are_handled_after_it(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """Only the message in hand is gone; deviation from OTP, where a mailbox dies with its owner."""
     handled: list[object] = []
@@ -232,7 +234,7 @@ async def test_messages_that_wait_during_a_restart_are_handled_after_it(
 
 
 async def test_the_ask_in_hand_fails_and_the_ones_behind_it_are_answered_after_the_restart(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     async def server(context: ActorContext[Any]) -> None:
         async for message in context.messages():
@@ -300,7 +302,7 @@ async def test_cancelling_the_system_ends_everything_at_once(autojump_clock: Moc
 
 
 async def test_a_supervisor_has_the_time_that_its_children_have(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """Its own `shutdown` cuts none of them short, as OTP's infinity for supervisors."""
     inner = Supervisor([child(log, name, slow_to_stop, 10.0, shutdown=20.0) for name in ("a", "b")])
@@ -312,7 +314,7 @@ async def test_a_supervisor_has_the_time_that_its_children_have(
 
 
 async def test_a_supervisor_with_no_time_takes_its_children_down_at_once(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """`shutdown=0` cancels the whole subtree, each child with its `finally` blocks."""
     inner = Supervisor([child(log, name, slow_to_stop, 10.0, shutdown=20.0) for name in ("a", "b")])
@@ -324,7 +326,7 @@ async def test_a_supervisor_with_no_time_takes_its_children_down_at_once(
 
 
 async def test_a_restarted_child_of_a_group_keeps_its_place_in_the_order(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(
         Supervisor(children(log, "a", "b", "c"), max_restarts=9, period=LONG)
@@ -338,7 +340,7 @@ async def test_a_restarted_child_of_a_group_keeps_its_place_in_the_order(
 
 
 async def test_a_stopped_transient_child_comes_back_with_its_group(
-    system: ActorSystem, log: Log
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     """one_for_all starts every child it knows, also one that had ended by itself; as OTP."""
     supervisor = await system.spawn(
@@ -354,7 +356,9 @@ async def test_a_stopped_transient_child_comes_back_with_its_group(
     assert await counts(supervisor) == (3, 3, 0, 3)
 
 
-async def test_a_monitor_tells_the_end_of_each_incarnation(system: ActorSystem, log: Log) -> None:
+async def test_a_monitor_tells_the_end_of_each_incarnation(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """As in Erlang, where each incarnation is a process; the next monitor sees the next one."""
     await system.spawn(Supervisor(children(log, "a"), max_restarts=5))
     for how, reason in ((ABNORMAL, "failed"), (NORMAL, "normal"), ("shutdown", "shutdown")):

@@ -13,10 +13,12 @@ from .behaviours import ABNORMAL, Log, child, children, worker
 from .views import LONG, counts, end, exit_of, ids, info, is_active, is_alive, refuses
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 
-async def test_child_adm(system: ActorSystem, log: Log) -> None:
+async def test_child_adm(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """Every call on a child, in every state of that child, answers as OTP's.
 
     Deviation: a refusal is a `ChildError` whose `problem` is OTP's word. Terminating with a pid
@@ -65,7 +67,9 @@ async def test_child_adm(system: ActorSystem, log: Log) -> None:
     assert await counts(supervisor) == (1, 1, 0, 1)
 
 
-async def test_child_adm_of_a_stopped_supervisor(system: ActorSystem, log: Log) -> None:
+async def test_child_adm_of_a_stopped_supervisor(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """What `child_adm` shows with `foo`: a supervisor that is not there answers no call."""
     supervisor = await system.spawn(Supervisor(children(log, "child1")))
     await supervisor.stop("shutdown")
@@ -83,7 +87,7 @@ async def test_child_adm_of_a_stopped_supervisor(system: ActorSystem, log: Log) 
         await supervisor.count_children()
 
 
-async def test_extra_return(system: ActorSystem, log: Log) -> None:
+async def test_extra_return(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """What starting returns is what `which_children` shows, also after each kind of restart.
 
     Deviation: a start has no extra value to hand on; `start_child` returns the child's ref.
@@ -111,7 +115,7 @@ async def test_extra_return(system: ActorSystem, log: Log) -> None:
     assert await counts(supervisor) == (1, 1, 0, 1)
 
 
-async def test_child_adm_simple(system: ActorSystem, log: Log) -> None:
+async def test_child_adm_simple(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """Children of a dynamic supervisor are added and terminated, and forgotten when they end.
 
     Deviations, as Elixir's `DynamicSupervisor`: each child counts as a spec; a child that was
@@ -149,7 +153,7 @@ async def test_child_adm_simple(system: ActorSystem, log: Log) -> None:
         await supervisor.delete_child("child1")
 
 
-async def test_which_children(system: ActorSystem, log: Log) -> None:
+async def test_which_children(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """Children are listed from their start to their deletion, running or not.
 
     Deviation: in start order; OTP leaves the order open and shows the latest first.
@@ -173,7 +177,9 @@ async def test_which_children(system: ActorSystem, log: Log) -> None:
     assert await ids(supervisor) == ["child2"]
 
 
-async def test_which_children_simple_one_for_one(system: ActorSystem, log: Log) -> None:
+async def test_which_children_simple_one_for_one(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A dynamic supervisor lists the children it has now, and no child that ended."""
     supervisor = await system.spawn(DynamicSupervisor())
     assert await ids(supervisor) == []
@@ -199,7 +205,9 @@ class TakesAName(Actor[object]):
         raise AssertionError(message)
 
 
-async def test_already_started_outside_supervisor(system: ActorSystem, log: Log) -> None:
+async def test_already_started_outside_supervisor(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A child that needs a name somebody else holds cannot start; the holder is not disturbed."""
     holder = await system.spawn(worker, log, "holder", name="registered")
     supervisor = await system.spawn(Supervisor())

@@ -17,6 +17,8 @@ from .behaviours import ABNORMAL, Log, Starter, Starts, child
 from .views import counts, end, exit_of, ids, is_active, refuses
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 
@@ -34,7 +36,9 @@ async def stop_at_once(supervisor: Any) -> None:
     assert (await exit_of(supervisor)).reason == "shutdown"
 
 
-async def test_hanging_restart_loop(system: ActorSystem, log: Log) -> None:
+async def test_hanging_restart_loop(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A child that keeps failing to start can be terminated, and its supervisor stopped.
 
     Until then it is "restarting": neither restarted nor deleted by hand.
@@ -67,7 +71,9 @@ async def test_hanging_restart_loop(system: ActorSystem, log: Log) -> None:
     await stop_at_once(supervisor)
 
 
-async def test_hanging_restart_loop_rest_for_one(system: ActorSystem, log: Log) -> None:
+async def test_hanging_restart_loop_rest_for_one(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The same under rest_for_one: the earlier child runs, the later one waits its turn."""
     starts = Starts(good=0, failing=False, delay=2.0)
     looping = child(log, "child2", Starter, starts, shutdown=0)
@@ -105,7 +111,9 @@ async def test_hanging_restart_loop_rest_for_one(system: ActorSystem, log: Log) 
     assert not log.is_running("child1")
 
 
-async def test_hanging_restart_loop_simple(system: ActorSystem, log: Log) -> None:
+async def test_hanging_restart_loop_simple(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The same in a dynamic supervisor, where a terminated child is forgotten.
 
     Deviation: restarting or deleting by hand is refused as "restarting", not for its kind.
@@ -131,7 +139,9 @@ async def test_hanging_restart_loop_simple(system: ActorSystem, log: Log) -> Non
     await stop_at_once(supervisor)
 
 
-async def test_count_restarting_children(system: ActorSystem, log: Log) -> None:
+async def test_count_restarting_children(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """Children that are being started again count as workers, not as active."""
     starts = {name: Starts(good=0, failing=False, delay=2.0) for name in ("a", "b", "c")}
     supervisor = await system.spawn(DynamicSupervisor(max_restarts=20, period=10.0))

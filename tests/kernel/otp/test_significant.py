@@ -22,6 +22,8 @@ from .behaviours import ABNORMAL, NORMAL, Log, child
 from .views import end, exit_of, ids, is_alive
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 ANY = AutoShutdown.ANY_SIGNIFICANT
@@ -45,7 +47,7 @@ def all_ended(log: Log) -> bool:
 
 @pytest.mark.parametrize("auto_shutdown", list(AutoShutdown))
 async def test_nonsignificant_temporary(
-    system: ActorSystem, log: Log, auto_shutdown: AutoShutdown
+    system: ActorSystem, log: Log, auto_shutdown: AutoShutdown, autojump_clock: MockClock
 ) -> None:
     """However a temporary child ends that is not significant, its supervisor goes on."""
     supervisor = await system.spawn(Supervisor(auto_shutdown=auto_shutdown))
@@ -62,7 +64,7 @@ async def test_nonsignificant_temporary(
 
 @pytest.mark.parametrize("auto_shutdown", list(AutoShutdown))
 async def test_nonsignificant_transient(
-    system: ActorSystem, log: Log, auto_shutdown: AutoShutdown
+    system: ActorSystem, log: Log, auto_shutdown: AutoShutdown, autojump_clock: MockClock
 ) -> None:
     """However a transient child ends that is not significant, its supervisor goes on."""
     supervisor = await system.spawn(Supervisor(max_restarts=5, auto_shutdown=auto_shutdown))
@@ -82,7 +84,9 @@ async def test_nonsignificant_transient(
 
 
 @pytest.mark.parametrize("how", [ABNORMAL, NORMAL, "shutdown"])
-async def test_significant_temporary(system: ActorSystem, log: Log, how: str) -> None:
+async def test_significant_temporary(
+    system: ActorSystem, log: Log, how: str, autojump_clock: MockClock
+) -> None:
     """any_significant: a temporary significant child that ends by itself ends them all.
 
     Not when its supervisor terminated it. The supervisor's reason is "shutdown".
@@ -101,7 +105,9 @@ async def test_significant_temporary(system: ActorSystem, log: Log, how: str) ->
 
 
 @pytest.mark.parametrize("how", [ABNORMAL, NORMAL, "shutdown"])
-async def test_significant_temporary_all(system: ActorSystem, log: Log, how: str) -> None:
+async def test_significant_temporary_all(
+    system: ActorSystem, log: Log, how: str, autojump_clock: MockClock
+) -> None:
     """all_significant: the last significant child that ends, ends them all; one before does not."""
     supervisor = await three(system, log, ALL, Restart.TEMPORARY)
     await end(log, "child1", how)
@@ -113,7 +119,9 @@ async def test_significant_temporary_all(system: ActorSystem, log: Log, how: str
 
 
 @pytest.mark.parametrize("how", [NORMAL, "shutdown"])
-async def test_significant_transient(system: ActorSystem, log: Log, how: str) -> None:
+async def test_significant_transient(
+    system: ActorSystem, log: Log, how: str, autojump_clock: MockClock
+) -> None:
     """any_significant: a transient significant child that crashes is started again.
 
     One that ends otherwise ends them all, unless its supervisor terminated it.
@@ -135,7 +143,9 @@ async def test_significant_transient(system: ActorSystem, log: Log, how: str) ->
 
 
 @pytest.mark.parametrize("how", [NORMAL, "shutdown"])
-async def test_significant_transient_all(system: ActorSystem, log: Log, how: str) -> None:
+async def test_significant_transient_all(
+    system: ActorSystem, log: Log, how: str, autojump_clock: MockClock
+) -> None:
     """all_significant: the last significant child that ends well, ends them all."""
     supervisor = await three(system, log, ALL, Restart.TRANSIENT)
     await end(log, "child1", how)
@@ -147,7 +157,7 @@ async def test_significant_transient_all(system: ActorSystem, log: Log, how: str
     assert all_ended(log)
 
 
-async def test_significant_simple(system: ActorSystem, log: Log) -> None:
+async def test_significant_simple(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A dynamic supervisor has no auto-shutdown and takes no significant child."""
     dynamic: Any = DynamicSupervisor
     for mode in (ANY, ALL):
@@ -166,7 +176,11 @@ async def test_significant_simple(system: ActorSystem, log: Log) -> None:
 @pytest.mark.parametrize("auto_shutdown", [ANY, ALL])
 @pytest.mark.parametrize("strategy", list(Strategy))
 async def test_significant_bystander(
-    system: ActorSystem, log: Log, strategy: Strategy, auto_shutdown: AutoShutdown
+    system: ActorSystem,
+    log: Log,
+    strategy: Strategy,
+    auto_shutdown: AutoShutdown,
+    autojump_clock: MockClock,
 ) -> None:
     """Significant children that end because a sibling crashed do not end their supervisor."""
     supervisor = await system.spawn(
@@ -197,7 +211,9 @@ async def test_significant_bystander(
 
 
 @pytest.mark.parametrize("significant", [True, False])
-async def test_significant_escalation(system: ActorSystem, log: Log, significant: bool) -> None:
+async def test_significant_escalation(
+    system: ActorSystem, log: Log, significant: bool, autojump_clock: MockClock
+) -> None:
     """A supervisor that shut itself down ends its parent too if it is significant there."""
     inner = Supervisor(
         [child(log, "child1", restart=Restart.TRANSIENT, significant=True)], auto_shutdown=ANY
@@ -224,7 +240,11 @@ async def test_significant_escalation(system: ActorSystem, log: Log, significant
 @pytest.mark.parametrize("auto_shutdown", [ANY, ALL])
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_significant_temporary_bystander(
-    system: ActorSystem, log: Log, strategy: Strategy, auto_shutdown: AutoShutdown
+    system: ActorSystem,
+    log: Log,
+    strategy: Strategy,
+    auto_shutdown: AutoShutdown,
+    autojump_clock: MockClock,
 ) -> None:
     """A temporary significant child stopped for a sibling's sake is gone, its supervisor is not.
 
@@ -246,7 +266,9 @@ async def test_significant_temporary_bystander(
     assert await ids(supervisor) == ["child1"]
 
 
-async def test_significant_all_after_one_was_terminated(system: ActorSystem, log: Log) -> None:
+async def test_significant_all_after_one_was_terminated(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """all_significant asks who is left: a child terminated by hand is not waited for.
 
     Not a case of its own in OTP.

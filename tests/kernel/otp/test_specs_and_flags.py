@@ -25,6 +25,8 @@ from .behaviours import Log, child, worker
 from .views import counts, ids
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 REFUSED = (TypeError, ValueError)
@@ -76,7 +78,9 @@ def test_child_specs_duplicate_child_name() -> None:
 
 
 @pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
-async def test_child_specs_start_child(system: ActorSystem, kind: Any) -> None:
+async def test_child_specs_start_child(
+    system: ActorSystem, kind: Any, autojump_clock: MockClock
+) -> None:
     """`start_child` refuses what is no spec, and the supervisor goes on."""
     supervisor = await system.spawn(kind())
     for nonsense in ("hej", None, worker, ("child", worker)):
@@ -90,7 +94,12 @@ async def test_child_specs_start_child(system: ActorSystem, kind: Any) -> None:
     list(product(AutoShutdown, Restart, [False, True])),
 )
 async def test_child_specs_map(
-    system: ActorSystem, log: Log, auto_shutdown: AutoShutdown, restart: Restart, significant: bool
+    system: ActorSystem,
+    log: Log,
+    auto_shutdown: AutoShutdown,
+    restart: Restart,
+    significant: bool,
+    autojump_clock: MockClock,
 ) -> None:
     """Only transient and temporary children can be significant, and not where nothing is.
 
@@ -162,7 +171,9 @@ def test_sup_flags_max_children(value: object) -> None:
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
-async def test_sup_flags_valid(system: ActorSystem, strategy: Strategy) -> None:
+async def test_sup_flags_valid(
+    system: ActorSystem, strategy: Strategy, autojump_clock: MockClock
+) -> None:
     """Every strategy is accepted, and an intensity of zero."""
     supervisor = await system.spawn(Supervisor(strategy=strategy, max_restarts=0, period=1))
     assert await ids(supervisor) == []

@@ -24,10 +24,12 @@ from .views import (
 )
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 
-async def test_multiple_restarts(system: ActorSystem, log: Log) -> None:
+async def test_multiple_restarts(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A child may crash for ever as long as it stays within its intensity."""
     supervisor = await system.spawn(
         Supervisor(children(log, "child1", shutdown=0), max_restarts=1, period=1.0)
@@ -41,7 +43,7 @@ async def test_multiple_restarts(system: ActorSystem, log: Log) -> None:
     assert await is_alive(supervisor)
 
 
-async def test_one_for_one(system: ActorSystem, log: Log) -> None:
+async def test_one_for_one(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """Only the child that crashed is started again; one crash too many ends the supervisor."""
     supervisor = await system.spawn(
         Supervisor(children(log, "child1", "child2"), max_restarts=2, period=LONG)
@@ -59,7 +61,9 @@ async def test_one_for_one(system: ActorSystem, log: Log) -> None:
     assert log.ends == ["child1", "child2", "child2", "child1"]
 
 
-async def test_one_for_one_escalation(system: ActorSystem, log: Log) -> None:
+async def test_one_for_one_escalation(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A child that cannot start again uses the intensity up, then its sibling ends as well.
 
     The first crash and every failed start count, so with an intensity of four there are four
@@ -82,7 +86,7 @@ async def test_one_for_one_escalation(system: ActorSystem, log: Log) -> None:
     assert log.ends == ["child1", "child2"]
 
 
-async def test_one_for_all(system: ActorSystem, log: Log) -> None:
+async def test_one_for_all(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A crash stops the others, latest first, and starts all again in order."""
     supervisor = await system.spawn(
         Supervisor(
@@ -105,7 +109,9 @@ async def test_one_for_all(system: ActorSystem, log: Log) -> None:
     assert len(log.ends) == 6
 
 
-async def test_one_for_all_escalation(system: ActorSystem, log: Log) -> None:
+async def test_one_for_all_escalation(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A sibling that cannot start again uses the intensity up; all end with the supervisor."""
     starts = Starts(good=1)
     supervisor = await system.spawn(
@@ -123,7 +129,9 @@ async def test_one_for_all_escalation(system: ActorSystem, log: Log) -> None:
     assert not log.is_running("child2")
 
 
-async def test_one_for_all_other_child_fails_restart(system: ActorSystem, log: Log) -> None:
+async def test_one_for_all_other_child_fails_restart(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """When a sibling cannot start, the child started again before it is stopped once more.
 
     Then both are tried again, in order.
@@ -144,7 +152,7 @@ async def test_one_for_all_other_child_fails_restart(system: ActorSystem, log: L
     assert await counts(supervisor) == (2, 2, 0, 2)
 
 
-async def test_rest_for_one(system: ActorSystem, log: Log) -> None:
+async def test_rest_for_one(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A crash stops the children started later, latest first, and starts these again."""
     supervisor = await system.spawn(
         Supervisor(
@@ -167,7 +175,9 @@ async def test_rest_for_one(system: ActorSystem, log: Log) -> None:
     assert log.ends[3:] == ["child2", "child3", "child1"]
 
 
-async def test_rest_for_one_escalation(system: ActorSystem, log: Log) -> None:
+async def test_rest_for_one_escalation(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A later child that cannot start again uses the intensity up; all end."""
     starts = Starts(good=1)
     supervisor = await system.spawn(
@@ -184,7 +194,9 @@ async def test_rest_for_one_escalation(system: ActorSystem, log: Log) -> None:
     assert not log.is_running("child1")
 
 
-async def test_rest_for_one_other_child_fails_restart(system: ActorSystem, log: Log) -> None:
+async def test_rest_for_one_other_child_fails_restart(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """When a later child cannot start, only it is tried again; the earlier one runs on."""
     starts = Starts(bad=frozenset({2}))
     supervisor = await system.spawn(
@@ -202,7 +214,7 @@ async def test_rest_for_one_other_child_fails_restart(system: ActorSystem, log: 
     assert await counts(supervisor) == (2, 2, 0, 2)
 
 
-async def test_order_of_children(system: ActorSystem, log: Log) -> None:
+async def test_order_of_children(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """Children start in the order given and stop in the opposite one, whatever their ids."""
     names = ["ch7", "ch3", "ch10", "ch2", "ch5"]
     supervisor = await system.spawn(
@@ -220,7 +232,9 @@ async def test_order_of_children(system: ActorSystem, log: Log) -> None:
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
-async def test_child_unlink(system: ActorSystem, log: Log, strategy: Strategy) -> None:
+async def test_child_unlink(
+    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
+) -> None:
     """A child that resists its end does not hang its supervisor.
 
     Deviation: there are no links to cut; the child sleeps on when it is asked to stop, is

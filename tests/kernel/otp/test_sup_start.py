@@ -23,10 +23,12 @@ from .behaviours import (
 from .views import LONG, counts, end, escalated, exit_of, ids, info, is_active, refuses, root_cause
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 
-async def test_sup_start_normal(system: ActorSystem) -> None:
+async def test_sup_start_normal(system: ActorSystem, autojump_clock: MockClock) -> None:
     """A supervisor without children starts, and ends with the reason it is stopped with."""
     supervisor = await system.spawn(Supervisor(max_restarts=2, period=LONG))
     assert await counts(supervisor) == (0, 0, 0, 0)
@@ -34,7 +36,7 @@ async def test_sup_start_normal(system: ActorSystem) -> None:
     assert (await exit_of(supervisor)).reason == "shutdown"
 
 
-async def test_sup_start_error_return(system: ActorSystem) -> None:
+async def test_sup_start_error_return(system: ActorSystem, autojump_clock: MockClock) -> None:
     """What is no list of child specs is refused, and no supervisor is left behind.
 
     Deviation: there is no callback that could return nonsense; the constructor refuses it.
@@ -48,7 +50,9 @@ async def test_sup_start_error_return(system: ActorSystem) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["started", "constructor"])
-async def test_sup_start_fail(system: ActorSystem, log: Log, behaviour: str) -> None:
+async def test_sup_start_fail(
+    system: ActorSystem, log: Log, behaviour: str, autojump_clock: MockClock
+) -> None:
     """When its start fails, the caller gets the cause and no supervisor is left behind.
 
     Deviation: there is no callback that could raise; a child that cannot start fails the start.
@@ -65,7 +69,9 @@ async def test_sup_start_fail(system: ActorSystem, log: Log, behaviour: str) -> 
     assert system.whereis("never") is None
 
 
-async def test_faulty_application_shutdown(system: ActorSystem, log: Log) -> None:
+async def test_faulty_application_shutdown(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A child deep down that cannot start fails every start above it, with its own error.
 
     What had started by then is stopped, latest first.
@@ -81,7 +87,9 @@ async def test_faulty_application_shutdown(system: ActorSystem, log: Log) -> Non
     assert log.ends == ["inner2", "inner1", "outer1"]
 
 
-async def test_sup_start_child_returns_error(system: ActorSystem, log: Log) -> None:
+async def test_sup_start_child_returns_error(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A child that cannot start is refused by `start_child`; its spec is not kept."""
     supervisor = await system.spawn(Supervisor(max_restarts=2, period=LONG))
     for spec in (
@@ -95,7 +103,9 @@ async def test_sup_start_child_returns_error(system: ActorSystem, log: Log) -> N
     assert await counts(supervisor) == (0, 0, 0, 0)
 
 
-async def test_sup_start_child_returns_error_simple(system: ActorSystem, log: Log) -> None:
+async def test_sup_start_child_returns_error_simple(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The same in a dynamic supervisor."""
     supervisor = await system.spawn(DynamicSupervisor(max_restarts=2, period=LONG))
     for spec in (
@@ -108,7 +118,9 @@ async def test_sup_start_child_returns_error_simple(system: ActorSystem, log: Lo
     assert await ids(supervisor) == []
 
 
-async def test_sup_start_restart_child_returns_error(system: ActorSystem, log: Log) -> None:
+async def test_sup_start_restart_child_returns_error(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A terminated child that cannot be started again stays known and terminated."""
     starts = Starts(good=1)
     supervisor = await system.spawn(Supervisor([child(log, "child1", Starter, starts)]))
@@ -123,7 +135,7 @@ async def test_sup_start_restart_child_returns_error(system: ActorSystem, log: L
     assert await is_active(supervisor, "child1")
 
 
-async def test_sup_start_map(system: ActorSystem, log: Log) -> None:
+async def test_sup_start_map(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """What a spec leaves out has OTP's defaults, and the children start in the order given.
 
     Deviation: the shutdown time of a child that is a supervisor is 5 s by default too, not
@@ -144,7 +156,9 @@ async def test_sup_start_map(system: ActorSystem, log: Log) -> None:
         await supervisor.terminate_child("child4")
 
 
-async def test_sup_start_map_flags(system: ActorSystem, log: Log) -> None:
+async def test_sup_start_map_flags(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The defaults of a supervisor are one_for_one, one restart in five seconds, never.
 
     They are seen at work: the first crash restarts its child alone, the second one within five
@@ -158,7 +172,9 @@ async def test_sup_start_map_flags(system: ActorSystem, log: Log) -> None:
     assert log.starts == ["child1", "child2", "child1"]
 
 
-async def test_sup_start_map_simple(system: ActorSystem, log: Log) -> None:
+async def test_sup_start_map_simple(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """Children of a dynamic supervisor are all alike; each keeps the spec it was started with.
 
     Deviation: there is no template in the supervisor, `start_child` takes a whole spec.

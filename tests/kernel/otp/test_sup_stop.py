@@ -23,10 +23,12 @@ from .behaviours import (
 from .views import LONG, exit_of, watched
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 
-async def test_sup_stop_infinity(system: ActorSystem, log: Log) -> None:
+async def test_sup_stop_infinity(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """With `shutdown=inf` a child may take as long as it wants, supervisor or not."""
     nested = Supervisor([child(log, "nested", slow_to_stop, 1000.0, shutdown=math.inf)])
     supervisor = await system.spawn(
@@ -47,7 +49,7 @@ async def test_sup_stop_infinity(system: ActorSystem, log: Log) -> None:
     assert (await exit_of(supervisor)).reason == "shutdown"
 
 
-async def test_sup_stop_timeout(system: ActorSystem, log: Log) -> None:
+async def test_sup_stop_timeout(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A child that does not end within its shutdown time is cut off then.
 
     Deviation: it is cancelled and waited for, not killed, so its `finally` blocks run.
@@ -65,7 +67,9 @@ async def test_sup_stop_timeout(system: ActorSystem, log: Log) -> None:
     assert (await exit_of(supervisor)).reason == "shutdown"
 
 
-async def test_sup_stop_timeout_dynamic(system: ActorSystem, log: Log) -> None:
+async def test_sup_stop_timeout_dynamic(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The same in a dynamic supervisor."""
     supervisor = await system.spawn(DynamicSupervisor(), shutdown=math.inf)
     for child_id in ("child1", "child2"):
@@ -80,7 +84,9 @@ async def test_sup_stop_timeout_dynamic(system: ActorSystem, log: Log) -> None:
     assert (await exit_of(supervisor)).reason == "shutdown"
 
 
-async def test_sup_stop_brutal_kill(system: ActorSystem, log: Log) -> None:
+async def test_sup_stop_brutal_kill(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A child with `shutdown=0` (OTP: brutal_kill) is given no time at all."""
     supervisor = await system.spawn(
         Supervisor(
@@ -98,7 +104,9 @@ async def test_sup_stop_brutal_kill(system: ActorSystem, log: Log) -> None:
     assert exits["child1"].reason == "shutdown"
 
 
-async def test_sup_stop_brutal_kill_dynamic(system: ActorSystem, log: Log) -> None:
+async def test_sup_stop_brutal_kill_dynamic(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """The same for ten children of a dynamic supervisor."""
     supervisor = await system.spawn(DynamicSupervisor())
     names = [f"child{number}" for number in range(10)]
@@ -119,7 +127,7 @@ ENDINGS = (NORMAL, "shutdown", "some_info", ABNORMAL)
 """As OTP's normal, shutdown, {shutdown, Term} and any other reason."""
 
 
-async def test_sup_stop_race(system: ActorSystem, log: Log) -> None:
+async def test_sup_stop_race(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """Children that end by themselves while the supervisor stops do not disturb it.
 
     None of them is started again, whatever its restart type and its way to end; each keeps its
@@ -162,7 +170,7 @@ async def end_nowait(log: Log, child_id: str) -> None:
 
 @pytest.mark.parametrize("restart", list(Restart))
 async def test_sup_stop_non_shutdown_exit_dynamic(
-    system: ActorSystem, log: Log, restart: Restart
+    system: ActorSystem, log: Log, restart: Restart, autojump_clock: MockClock
 ) -> None:
     """Children that fail while they are stopped end, and their supervisor ends as asked."""
     supervisor = await system.spawn(DynamicSupervisor(max_restarts=2, period=LONG))

@@ -16,6 +16,8 @@ from .views import LONG, counts, end, exit_of, ids, is_active, is_alive
 if TYPE_CHECKING:
     from typing import Any
 
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorSystem
 
 
@@ -26,7 +28,7 @@ async def supervise(system: ActorSystem, log: Log, restart: Restart) -> Any:
     return supervisor
 
 
-async def test_permanent_normal(system: ActorSystem, log: Log) -> None:
+async def test_permanent_normal(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A permanent child is started again after it returned."""
     supervisor = await supervise(system, log, Restart.PERMANENT)
     await end(log, "child1", NORMAL)
@@ -35,7 +37,7 @@ async def test_permanent_normal(system: ActorSystem, log: Log) -> None:
     assert await counts(supervisor) == (1, 1, 0, 1)
 
 
-async def test_transient_normal(system: ActorSystem, log: Log) -> None:
+async def test_transient_normal(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A transient child that returned stays known but does not run."""
     supervisor = await supervise(system, log, Restart.TRANSIENT)
     await end(log, "child1", NORMAL)
@@ -45,7 +47,7 @@ async def test_transient_normal(system: ActorSystem, log: Log) -> None:
     assert (await exit_of(log.refs["child1"])).reason == "normal"
 
 
-async def test_temporary_normal(system: ActorSystem, log: Log) -> None:
+async def test_temporary_normal(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A temporary child that returned is forgotten."""
     supervisor = await supervise(system, log, Restart.TEMPORARY)
     await end(log, "child1", NORMAL)
@@ -55,7 +57,7 @@ async def test_temporary_normal(system: ActorSystem, log: Log) -> None:
     assert (await exit_of(log.refs["child1"])).reason == "normal"
 
 
-async def test_permanent_shutdown(system: ActorSystem, log: Log) -> None:
+async def test_permanent_shutdown(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A permanent child is started again after somebody stopped it, for whatever reason."""
     supervisor = await supervise(system, log, Restart.PERMANENT)
     for starts, reason in ((2, "shutdown"), (3, "some_info")):
@@ -65,7 +67,7 @@ async def test_permanent_shutdown(system: ActorSystem, log: Log) -> None:
         assert await counts(supervisor) == (1, 1, 0, 1)
 
 
-async def test_transient_shutdown(system: ActorSystem, log: Log) -> None:
+async def test_transient_shutdown(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A transient child that was stopped is not started again, but can be restarted."""
     supervisor = await supervise(system, log, Restart.TRANSIENT)
     for starts, reason in ((1, "shutdown"), (2, "some_info")):
@@ -77,7 +79,7 @@ async def test_transient_shutdown(system: ActorSystem, log: Log) -> None:
     assert await is_active(supervisor, "child1")
 
 
-async def test_temporary_shutdown(system: ActorSystem, log: Log) -> None:
+async def test_temporary_shutdown(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A temporary child that was stopped is forgotten, so its id is free."""
     supervisor = await supervise(system, log, Restart.TEMPORARY)
     for reason in ("shutdown", "some_info"):
@@ -88,7 +90,7 @@ async def test_temporary_shutdown(system: ActorSystem, log: Log) -> None:
     assert log.count("child1") == 3
 
 
-async def test_permanent_abnormal(system: ActorSystem, log: Log) -> None:
+async def test_permanent_abnormal(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A permanent child is started again after it raised."""
     supervisor = await supervise(system, log, Restart.PERMANENT)
     await end(log, "child1", ABNORMAL)
@@ -97,7 +99,7 @@ async def test_permanent_abnormal(system: ActorSystem, log: Log) -> None:
     assert await counts(supervisor) == (1, 1, 0, 1)
 
 
-async def test_transient_abnormal(system: ActorSystem, log: Log) -> None:
+async def test_transient_abnormal(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A transient child is started again after it raised."""
     supervisor = await supervise(system, log, Restart.TRANSIENT)
     await end(log, "child1", ABNORMAL)
@@ -106,7 +108,7 @@ async def test_transient_abnormal(system: ActorSystem, log: Log) -> None:
     assert await counts(supervisor) == (1, 1, 0, 1)
 
 
-async def test_temporary_abnormal(system: ActorSystem, log: Log) -> None:
+async def test_temporary_abnormal(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A temporary child that raised is forgotten."""
     supervisor = await supervise(system, log, Restart.TEMPORARY)
     await end(log, "child1", ABNORMAL)
@@ -116,7 +118,9 @@ async def test_temporary_abnormal(system: ActorSystem, log: Log) -> None:
     assert (await exit_of(log.refs["child1"])).reason == "failed"
 
 
-async def test_temporary_bystander(system: ActorSystem, log: Log) -> None:
+async def test_temporary_bystander(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A temporary child that ends because a sibling did is not started again."""
     for strategy in (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE):
         log.clear()

@@ -25,12 +25,14 @@ from .behaviours import (
 from .views import LONG, counts, end, ids, info, is_active, refuses
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from lexigram_actors.kernel import ActorRef, ActorSystem
 
 STATIC = [Strategy.ONE_FOR_ALL, Strategy.ONE_FOR_ONE, Strategy.REST_FOR_ONE]
 
 
-async def test_tree(system: ActorSystem, log: Log) -> None:
+async def test_tree(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """A supervisor that gives up is started again by its parent, as it was first given.
 
     Its siblings, by one_for_all, as well, also one that was terminated by hand; children that were
@@ -90,7 +92,9 @@ class Names:
 
 
 @pytest.mark.parametrize("how", ["stop supervisor", "fail worker", "stop worker", "restart worker"])
-async def test_simple_global_supervisor(system: ActorSystem, how: str) -> None:
+async def test_simple_global_supervisor(
+    system: ActorSystem, how: str, autojump_clock: MockClock
+) -> None:
     """Whoever ends in a chain of three, the server below is there again, once, under its name.
 
     Deviation: the name is a dictionary entry that the server makes itself; there is one node.
@@ -135,7 +139,7 @@ class Payload:
 
 @pytest.mark.parametrize("strategy", STATIC)
 async def test_do_not_save_start_parameters_for_temporary_children(
-    system: ActorSystem, log: Log, strategy: Strategy
+    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
 ) -> None:
     """Arguments of a temporary child are not kept for a restart that never comes.
 
@@ -161,7 +165,7 @@ async def test_do_not_save_start_parameters_for_temporary_children(
 @pytest.mark.parametrize("how", ["kill", NORMAL, ABNORMAL, "supervisor"])
 @pytest.mark.parametrize("strategy", STATIC)
 async def test_do_not_save_child_specs_for_temporary_children(
-    system: ActorSystem, log: Log, strategy: Strategy, how: str
+    system: ActorSystem, log: Log, strategy: Strategy, how: str, autojump_clock: MockClock
 ) -> None:
     """However it ended, a temporary child is forgotten; the others are kept or running again.
 
@@ -198,7 +202,9 @@ async def finish(supervisor: Any, log: Log, child_id: str, how: str) -> None:
         await end(log, child_id, how)
 
 
-async def test_tree_ends_from_below(system: ActorSystem, log: Log) -> None:
+async def test_tree_ends_from_below(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
     """A tree is stopped depth first, the latest branch first, each branch before its elder.
 
     Not a case of its own in OTP.
