@@ -413,6 +413,7 @@ class Cell:
                 self._move_deadline(self.shutdown if grace is None else grace)
             self.mailbox.wake()
         elif self._has_goodbye():
+            self._move_deadline(self.shutdown if grace is None else grace)
             self.begin_task()
         else:
             self.end(self.stop_reason or "stopped", None)

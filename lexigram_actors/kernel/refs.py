@@ -129,8 +129,9 @@ class ActorRef(Generic[M]):
         if grace is not None:
             check_seconds("grace", grace)
         cell = self.cell
+        earlier = cell.last_exit
         cell.begin_stop(reason, grace)
-        if not cell.alive:
+        if cell.last_exit is not earlier or not cell.alive:  # it ended there and then
             if cell.system.pacer.due():
                 await checkpoint()
         elif cell.task is not current_task():
