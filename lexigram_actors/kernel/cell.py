@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from lexigram_actors.kernel.refs import ActorRef
     from lexigram_actors.kernel.supervision import Supervision
     from lexigram_actors.kernel.system import ActorSystem
+    from lexigram_actors.kernel.timers import Timer
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Cell:
         "supervision",
         "system",
         "task",
+        "watch",
     )
 
     def __init__(
@@ -165,7 +167,7 @@ class Cell:
         self.restarts = 0
         self.restarts_in_a_row = 0
         self.begun_at = 0.0
-        self.restart_timer: Any = None
+        self.restart_timer: Timer | None = None
         self.last_exit: Exit | None = None
         self.monitors: list[Outcome] | None = None
         self.links: set[Cell] | None = None
@@ -177,6 +179,7 @@ class Cell:
         self.task: trio.lowlevel.Task | None = None
         self.scope: trio.CancelScope | None = None
         self.deadline = inf
+        self.watch: Timer | None = None  # reports the incarnation when it does not end
         self.stop_reason: str | None = None
         self.halting = False  # stops after the message in hand, what is queued stays queued
         self.failure: Exception | None = None
@@ -441,12 +444,14 @@ class Cell:
             self.scope.deadline = deadline
         if self.supervision is not None:
             self.supervision.hasten(grace)
-        self.system.timers.call_at(
-            deadline + CLEANUP, partial(self._report_unresponsive, self.context, grace)
+        if self.watch is not None:
+            self.watch.cancel()
+        self.watch = self.system.timers.call_at(
+            deadline + CLEANUP, partial(self._report_unresponsive, grace)
         )
 
-    def _report_unresponsive(self, context: ActorContext[Any] | None, grace: float) -> None:
-        if self.context is not context or not self.alive or self.task is None:
+    def _report_unresponsive(self, grace: float) -> None:
+        if self.task is None:
             return
         frames = self.task.iter_await_frames()
         stack = "".join(traceback.StackSummary.extract(frames).format())
@@ -515,6 +520,9 @@ class Cell:
         self.state = State.DOWN
         if self.context is not None:
             self.context.close(self._why(exit_) if self.context.ask is not None else None)
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
         self.actor = None
         self.supervision = None
         self.task = None

@@ -273,7 +273,7 @@ async def test_a_sender_that_never_waits_lets_others_run() -> None:
             turns += 1
             await trio.lowlevel.checkpoint()
 
-    async with open_system() as system, trio.open_nursery() as nursery:
+    async with open_system(grace=0) as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Gate, trio.Event(), [], mailbox=Mailbox(8, Overflow.DROP_NEWEST))
         nursery.start_soon(other)
         for number in range(10_000):
