@@ -244,7 +244,8 @@ async def open_system(
     system = ActorSystem(name, grace, policy)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(system.run)
+            with trio.CancelScope(shield=True):  # it starts at once, or not at all
+                await nursery.start(system.run)
             nursery.start_soon(system.notice_cancellation)
             async with _shutting_down(system, nursery):
                 with system.body_scope:
