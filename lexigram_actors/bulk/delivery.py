@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, final
 
 import trio
@@ -12,8 +11,11 @@ from trio.lowlevel import checkpoint
 from lexigram_actors.bulk.checkpoint import Journal
 from lexigram_actors.bulk.models import BulkBatchResult
 from lexigram_actors.bulk.outlet import Outlet
-from lexigram_actors.bulk.sources import TURN, TURN_SECONDS
+from lexigram_actors.bulk.turns import Turn
 from lexigram_actors.errors import BulkOperationError
+
+LONGEST_TURN = 100
+"""Results that are handed over without a pause."""
 
 Outcome = BulkBatchResult[Any, Any]
 
@@ -36,7 +38,6 @@ class Delivery:
         "_outlet",
         "_record_failed",
         "_turn",
-        "_until",
         "asked",
         "closed",
         "error",
@@ -66,15 +67,13 @@ class Delivery:
         self._make_room = make_room
         self._record_failed = record_failed
         self._handed: Outcome | None = None  # not recorded yet
-        self._turn = 0
-        self._until = 0.0
+        self._turn = Turn(LONGEST_TURN)
 
     def at_hand(self) -> bool:
         """Say whether `pop` may be called: a result is there, and no pause is due."""
         if not self._outlet.results or self._journal is not None:
             return False
-        self._turn += 1
-        return self._turn < TURN and perf_counter() < self._until
+        return not self._turn.is_over()
 
     def pop(self) -> Outcome:
         """Hand over a result; its place is free for another."""
@@ -97,10 +96,10 @@ class Delivery:
             if self.exhausted:
                 self.asked.set()
             await self._outlet.wait()
-            self._turn, self._until = 0, perf_counter() + TURN_SECONDS
-        if self._turn >= TURN or perf_counter() >= self._until:
+            self._turn.begin()
+        if self._turn.is_over():
             await checkpoint()
-            self._turn, self._until = 0, perf_counter() + TURN_SECONDS
+            self._turn.begin()
         if self._journal is not None:
             self._handed = self._outlet.results[0]
         return self.pop()

@@ -23,14 +23,14 @@ from __future__ import annotations
 import logging
 import signal
 from contextlib import suppress
-from typing import Any, final
+from typing import final
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from lexigram_actors.bulk.batches import batches_in
 from lexigram_actors.bulk.delivery import Delivery
-from lexigram_actors.bulk.failures import single
+from lexigram_actors.bulk.failures import foremost, single
 from lexigram_actors.bulk.job import Job
 from lexigram_actors.bulk.limits import AdaptiveConcurrency
 from lexigram_actors.bulk.metrics import BulkOperationMetrics
@@ -74,14 +74,14 @@ class Engine:
         """No task of the run is left."""
         outlet = Outlet(ordered=job.config.ordered)
         limit = job.config.max_concurrency
-        self.pool = Pool(job.source, outlet, limit, self._work, self._input_failed)
-        self.delivery = Delivery(outlet, job.journal, self.pool.make_room, self._fail)
         self.processing = Processing(job, self.metrics, outlet, self._fail)
+        work = self.processing.process
+        self.pool = Pool(job.source, outlet, limit, work, self._input_failed)
+        self.delivery = Delivery(outlet, job.journal, self.pool.make_room, self._fail)
         self._outlet = outlet
         self._before = before
         self._scope = trio.CancelScope()
         self._work_scope = trio.CancelScope()
-        self._grows = job.source.known_items is None
         self._dropped = False
         self._task: trio.lowlevel.Task | None = None
 
@@ -102,7 +102,7 @@ class Engine:
         self.leave()
 
     def leave(self) -> None:
-        """Stop everything, because the caller left; who still asks is told that it was cancelled."""
+        """Stop everything, because the caller left; who still asks hears of a cancellation."""
         self.pool.stop()
         if not self.started:
             self._end()
@@ -256,19 +256,7 @@ class Engine:
         self.finished.set()
         self.delivery.close(self.error)
 
-    # --- what the workers do ----------------------------------------------------------------
-
-    async def _work(self, number: int, items: list[Any]) -> None:
-        """Process a batch and put its result into the outlet. Raises nothing but `Cancelled`."""
-        try:
-            if self._grows:
-                self.metrics.total_items = self.pool.read
-                self.metrics.total_batches = self.pool.taken
-            await self.processing.process(number, items)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is raised from the iteration
-            self._crash(error)
+    # --- ending it from inside --------------------------------------------------------------
 
     def _input_failed(self, error: Exception) -> None:
         """Let the batches under way end; the items of one that was not full are dropped."""
@@ -294,7 +282,7 @@ class Engine:
         """
         cancelled, rest = split_cancelled(error)
         if rest is not None:
-            rest = single(rest)
+            rest = foremost(rest)
             if not isinstance(rest, Exception):
                 self._interrupt(rest)
             elif not isinstance(rest, LexigramError):

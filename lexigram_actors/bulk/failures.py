@@ -46,6 +46,14 @@ def single(error: BaseException) -> BaseException:
     return error
 
 
+def foremost(error: BaseException) -> BaseException:
+    """Return the error of a group that matters most: an interrupt, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    members = [foremost(member) for member in error.exceptions]
+    return next((each for each in members if not isinstance(each, Exception)), members[0])
+
+
 def count_results(batch_id: int, items: int, results: object) -> list[object]:
     """Return the results of a batch as a list.
 

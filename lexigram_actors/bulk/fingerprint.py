@@ -3,14 +3,17 @@
 It must come out the same in the next process, years later, so it is made of what the items hold
 and never of their `repr` or `hash`. Items that are JSON take orjson's fast path; what orjson does
 not know is turned into plain data by `plain`, and what that does not know is refused: better no
-checkpoint than one that refuses, or worse accepts, by accident.
+checkpoint than one that refuses, or worse accepts, by accident. Lists and tuples are not told
+apart, nor are NaN and None.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -71,10 +74,15 @@ def plain(value: Any) -> Any:
         return [type(value).__name__, str(value)]
     if isinstance(value, timedelta):
         return ["timedelta", value.days, value.seconds, value.microseconds]
-    if attrs.has(type(value)):
-        names = (field.name for field in attrs.fields(type(value)))
+    if attrs.has(type(value)) or (is_dataclass(value) and not isinstance(value, type)):
+        names = (field.name for field in fields_of(type(value)))
         return [type_name(type(value)), {name: getattr(value, name) for name in names}]
     raise TypeError(f"{type_name(type(value))} has no stable form")
+
+
+def fields_of(kind: type) -> tuple[Any, ...]:
+    """Return the fields of an attrs class or a dataclass."""
+    return attrs.fields(kind) if attrs.has(kind) else dataclasses.fields(kind)
 
 
 def plain_all(value: Any) -> Any:

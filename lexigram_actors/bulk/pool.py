@@ -6,8 +6,8 @@ room for results; so it takes a batch and rouses the next. Where a processor nev
 does all and the standby finds nothing to do; where it waits, the pool grows to its limit.
 
 Where batches are taken is the only bound: `in_flight < limit`, `waiting results < limit`, and both
-together below a window of twice that (of once that before the first result was taken). A worker therefore never waits with a result in its hand, and a consumer that is slow
-stops the reading.
+together below a window of twice that (of once that before the first result was taken). A worker
+therefore never waits with a result in its hand, and a consumer that is slow stops the reading.
 
 Rejected: a task a batch (12 µs each), and a channel that feeds the workers (10 µs a hop).
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import Any, final
 
 import trio
@@ -30,13 +29,12 @@ from trio.lowlevel import (
 )
 
 from lexigram_actors.bulk.outlet import Outlet
-from lexigram_actors.bulk.sources import (
-    TURN,
-    TURN_SECONDS,
-    AsyncSource,
-    IterableSource,
-    ListSource,
-)
+from lexigram_actors.bulk.sources import AsyncSource, IterableSource, ListSource
+from lexigram_actors.bulk.turns import Turn
+
+LONGEST_TURN = 32
+"""Batches without waiting before a pause, and results that such batches may pile up: few, so that
+little memory is used where a processor never waits."""
 
 Work = Callable[[int, list[Any]], Awaitable[None]]
 
@@ -46,8 +44,7 @@ class Pool:
     """Runs `work(number, items)` for every batch of the source, up to `limit` at once.
 
     Args:
-        work: Processes a batch and puts its result into the outlet. What it raises ends its
-            worker and is raised by the nursery.
+        work: Processes a batch and puts its result into the outlet.
         input_failed: Told what the input raised; nothing more is taken then.
     """
 
@@ -59,6 +56,7 @@ class Pool:
         "_most_held",
         "_nursery",
         "_outlet",
+        "_pausing",
         "_reader",
         "_source",
         "_standby",
@@ -97,6 +95,7 @@ class Pool:
         self._live = 0
         self._idle: dict[trio.lowlevel.Task, None] = {}
         self._standby = False
+        self._pausing = False
         self._last: object = None
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -124,7 +123,7 @@ class Pool:
         if self._standby or self.stopped or not self._live:
             return
         reader = self._reader
-        if reader is not None and not reader.batches:
+        if reader is not None and not reader.ready() and not reader.over:
             reader.demand()
         elif self.in_flight < self.limit and (reader is not None or self._window_open()):
             if self._idle:
@@ -154,46 +153,77 @@ class Pool:
         self._context.run(self._nursery.start_soon, self._worker)
 
     async def _worker(self) -> None:
+        """Take batches until there are none, with a pause where none of them has waited.
+
+        One coroutine, and nothing caught: what is below it stands in every traceback of a
+        cancellation, and a thousand workers are cancelled at once.
+        """
+        me, turn, busy = object(), Turn(LONGEST_TURN), False
         try:
-            await self._pull()
+            await self._begin()
+            while (items := self._take()) is not None or await self._may_go_on():
+                if items is None:
+                    turn.begin()
+                    continue
+                busy = True
+                number = self._count(items)
+                self._last = me
+                await self._work(number, items)
+                busy = False
+                self.in_flight -= 1
+                if self._last is not me:
+                    turn.begin()  # somebody else worked meanwhile, so this task has waited
+                elif turn.is_over() or number == 0 or self._outlet.held() >= LONGEST_TURN:
+                    # After the first batch always, so that its result is delivered before others.
+                    await self._pause()
+                    turn.begin()
         finally:
+            self.in_flight -= busy
             self._live -= 1
             if not self._live:
                 self.gone.set()
 
-    async def _pull(self) -> None:
-        """Take batches until there are none; pause after 100 of them or 1 ms without waiting."""
+    async def _begin(self) -> None:
         self._standby = False
-        me = object()
-        turn, until = 0, perf_counter() + TURN_SECONDS
-        while True:
-            items = self._take()
-            if items is None:
-                if self.stopped or self._source.over:
-                    self._release()
-                    return
-                await self._rest()
-                turn, until = 0, perf_counter() + TURN_SECONDS
-                continue
-            number = self.taken
-            self.taken += 1
-            self.read += len(items)
-            self.in_flight += 1
-            if self._idle or self._live < self.limit or self._reader is not None:
-                self.rouse()
-            self._last = me
-            try:
-                await self._work(number, items)
-            finally:
-                self.in_flight -= 1
-            # Somebody else worked meanwhile: then this task has waited, and owes no pause.
-            turn = turn + 1 if self._last is me else 0
-            if turn == 0:
-                until = perf_counter() + TURN_SECONDS
-            elif turn == TURN or number == 0 or perf_counter() > until:
-                # After the first batch always, so that its result is delivered before others.
-                await checkpoint()
-                turn, until = 0, perf_counter() + TURN_SECONDS
+        if self._is_needless():
+            await self._rest()
+
+    def _count(self, items: list[Any]) -> int:
+        """Count a batch that was taken, let another worker take the next, return its number."""
+        number = self.taken
+        self.taken += 1
+        self.read += len(items)
+        self.in_flight += 1
+        if self._idle or self._live < self.limit or self._reader is not None:
+            self.rouse()
+        return number
+
+    async def _may_go_on(self) -> bool:
+        """Rest until there may be a batch; say whether there may ever be one again."""
+        if self.stopped or self._source.over:
+            self._dismiss()
+            return False
+        await self._rest()
+        return True
+
+    def _dismiss(self) -> None:
+        """Let those who rest see that nothing more comes."""
+        while self._idle:
+            reschedule(self._idle.popitem()[0])
+
+    async def _pause(self) -> None:
+        """Let everybody have a turn, and whoever takes the results take some."""
+        self._pausing = True
+        await checkpoint()
+        if self._outlet.results:
+            await checkpoint()  # woken in the turn before, the taker may have come after us
+        self._pausing = False
+        if self._outlet.held() >= LONGEST_TURN:
+            await self._rest()
+
+    def _is_needless(self) -> bool:
+        """Say whether the processor never waits: then one worker that pauses does it all."""
+        return self._pausing and not self.in_flight
 
     def _take(self) -> list[Any] | None:
         if self.stopped or self.in_flight >= self.limit:
@@ -214,20 +244,19 @@ class Pool:
         """Wait to be roused."""
         task = current_task()
         self._idle[task] = None
-        if self._reader is not None and not self._reader.batches:
+        if self._reader is not None and not self._reader.ready():
             self._reader.demand()
 
         def abort(_: RaiseCancelT) -> Abort:
             self._idle.pop(task, None)
             return Abort.SUCCEEDED
 
-        await wait_task_rescheduled(abort)
-        self._standby = False
-
-    def _release(self) -> None:
-        """Let all resting workers see that nothing more comes."""
-        while self._idle:
-            reschedule(self._idle.popitem()[0])
+        while True:
+            await wait_task_rescheduled(abort)
+            self._standby = False
+            if not self._is_needless() or self.stopped:
+                return
+            self._idle[task] = None
 
     # --- the reader of an async input -------------------------------------------------------
 
@@ -243,10 +272,11 @@ class Pool:
         waiting = len(self._reader.batches)
         held = self._outlet.held()
         free = self.limit - self.in_flight - waiting
-        return min(free, self._most_held - held, self.window - self.in_flight - waiting - held)
+        window = min(self._most_held, self.window - self.in_flight) - waiting - held
+        return min(free, window, LONGEST_TURN - waiting)
 
     def _announce(self) -> None:
         if self._source.over:
-            self._release()
+            self._dismiss()
         else:
             self.rouse()

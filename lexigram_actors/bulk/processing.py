@@ -30,7 +30,16 @@ class Processing:
         give_up: Called when more items failed than the job tolerates.
     """
 
-    __slots__ = ("_give_up", "_job", "_journal", "_metrics", "_outlet", "runner", "watched")
+    __slots__ = (
+        "_give_up",
+        "_grows",
+        "_job",
+        "_journal",
+        "_metrics",
+        "_outlet",
+        "runner",
+        "watched",
+    )
 
     runner: BatchRunner
 
@@ -42,6 +51,7 @@ class Processing:
         give_up: Callable[[BulkOperationError], None],
     ) -> None:
         self.watched = job.hooks.wanted or job.config.failure_limit is not None
+        self._grows = job.source.known_items is None
         self._job = job
         self._journal = job.journal
         self._metrics = metrics
@@ -50,6 +60,9 @@ class Processing:
 
     async def process(self, number: int, items: list[Any]) -> None:
         """Process a batch. A failure of it is no exception here."""
+        if self._grows:
+            self._metrics.total_items += len(items)
+            self._metrics.total_batches += 1
         if self._journal is not None and await self._known(number, items):
             return
         result = await self.runner.run(number, items)

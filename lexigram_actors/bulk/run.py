@@ -16,9 +16,10 @@ somebody holds the exception.
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import trio
 
@@ -124,26 +125,32 @@ class BulkRun(Generic[T, R]):
             nursery.start_soon(engine.main, name="bulk operation")
         return self
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        """Stop what still works and wait, shielded without limit, until no task is left."""
+    ) -> Coroutine[Any, Any, None]:
+        """Stop what still works and wait until no task is left, as a nursery does.
+
+        An error of the run that was not asked for is not raised; an interrupt is.
+        """
+        return self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
         self._engine.leave()
         manager, self._manager = self._manager, None
         assert manager is not None
         try:
             # Without the error of the block: the nursery would put it into a group.
-            await manager.__aexit__(None, None, None)  # noqa: ASYNC102 - a nursery's own end
+            await manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
             rest = split_cancelled(group)[1]
             if rest is not None:
                 raise single(rest) from None
             if error is None:
                 # The block's own scope was cancelled: one plain Cancelled instead of a group.
-                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC102 - to raise it
+                await trio.lowlevel.checkpoint_if_cancelled()
         self._raise_interrupt()
 
     def _raise_interrupt(self) -> None:

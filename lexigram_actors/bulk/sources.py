@@ -4,6 +4,9 @@ A list is sliced, any other iterable is drained step by step; both give a batch 
 async iterable is read by one task, always the same, because an async generator may hold scopes and
 nurseries open across its yields, which must not change tasks. It reads only what a worker could
 take at once.
+
+All have `take()`: the next batch, None where there is none now; `over`: there will be none any
+more; `known_items`: their number, None where it cannot be known beforehand.
 """
 
 from __future__ import annotations
@@ -12,37 +15,19 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
-from time import perf_counter
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task, reschedule, wait_task_rescheduled
 
 from lexigram_actors.bulk.executors import name_of
+from lexigram_actors.bulk.turns import Turn
 
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 5.0
 TURN = 100
-"""Batches that are taken, or results, without a pause."""
-TURN_SECONDS = 0.001
-"""Seconds without a pause."""
-
-
-class Source(Protocol):
-    """Where workers take their batches from."""
-
-    over: bool
-    """Nothing more will come."""
-
-    known_items: int | None
-    """Number of items, None where it is not known beforehand."""
-
-    def take(self) -> list[Any] | None:
-        """Return the next batch; None where there is none now, or none any more (`over`)."""
-
-    def ready(self) -> bool:
-        """Say whether `take` may give a batch."""
+"""Batches without a pause; there is seldom room for so many."""
 
 
 @final
@@ -67,10 +52,6 @@ class ListSource:
         self.over = end == self.known_items or not batch
         return batch or None
 
-    def ready(self) -> bool:
-        """Say whether items are left."""
-        return not self.over
-
 
 @final
 class IterableSource:
@@ -93,10 +74,6 @@ class IterableSource:
             raise
         self.over = len(batch) < self._size
         return batch or None
-
-    def ready(self) -> bool:
-        """Say whether the end was not seen yet."""
-        return not self.over
 
 
 @final
@@ -158,7 +135,7 @@ class AsyncSource:
 
     async def _fill(self, iterator: AsyncIterator[Any]) -> None:
         batch: list[Any] = []
-        turn, until = 0, 0.0  # after the first batch a pause, so that its work begins at once
+        turn = Turn(TURN)
         await self._wait_for_room()
         async for item in iterator:
             batch.append(item)
@@ -166,14 +143,13 @@ class AsyncSource:
                 continue
             self.batches.append(batch)
             self.announce()
-            batch, turn = [], turn + 1
+            batch = []
             if self.room() <= 0:
                 await self._wait_for_room()
-            elif turn == TURN or perf_counter() > until:
+                turn.begin()
+            elif turn.is_over():
                 await trio.lowlevel.checkpoint()
-            else:
-                continue
-            turn, until = 0, perf_counter() + TURN_SECONDS
+                turn.begin()
         if batch:
             self.batches.append(batch)
 

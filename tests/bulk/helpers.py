@@ -113,6 +113,11 @@ class Counted:
             self.read += 1
             yield number
 
+    async def ready(self) -> AsyncIterator[int]:
+        for number in range(self.count):
+            self.read += 1
+            yield number
+
     async def waiting(self) -> AsyncIterator[int]:
         try:
             for number in range(self.count):

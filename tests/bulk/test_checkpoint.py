@@ -385,6 +385,7 @@ async def test_after_a_failed_record_nothing_more_is_delivered(
         lambda data, prefix: data.__setitem__(f"{prefix}header", {"format": 99}),
         lambda data, prefix: data.__setitem__(f"{prefix}header", "what"),
         lambda data, prefix: data.__setitem__(f"{prefix}header", {"format": 1}),
+        lambda data, prefix: data[f"{prefix}header"].update(batch_size="2"),
         lambda data, prefix: data[f"{prefix}log:0"].append(["x", 1, "00"]),
         lambda data, prefix: data[f"{prefix}log:0"].append([-1, 1, "00" * 16]),
         lambda data, prefix: data.__setitem__(f"{prefix}log:0", 7),

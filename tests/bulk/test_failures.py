@@ -14,7 +14,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from lexigram_actors.breaker import CircuitBreaker, CircuitBreakerConfig
 from lexigram_actors.bulk import BulkOperationMetrics, BulkOperationState
 from lexigram_actors.errors import BulkOperationError
-from tests.bulk.helpers import Watched, all_items, collect, collect_until, operation, same, slowly
+from tests.bulk.helpers import (
+    FakeStore,
+    Watched,
+    all_items,
+    collect,
+    collect_until,
+    operation,
+    same,
+    slowly,
+)
 
 
 class Flaky:
@@ -239,6 +248,19 @@ async def test_a_fault_that_passed_leaves_no_bad_item() -> None:
     (result,) = await collect(operation(Flaky(1), on_poison="bisect").execute([1, 2, 3, 4, 5]))
     assert result.is_successful
     assert result.results == [1, 2, 3, 4, 5]
+
+
+async def test_a_wrong_number_of_results_in_an_isolation_fails_that_part() -> None:
+    async def processor(items: list[int]) -> list[int]:
+        if len(items) == 8:
+            raise ValueError
+        return items[1:] if 5 in items else items
+
+    bulk = operation(processor, batch_size=8, on_poison="bisect")
+    (result,) = await collect(bulk.execute(list(range(8))))
+    assert result.results == [0, 1, 2, 3]
+    assert [error.item_index for error in result.errors] == [4, 5, 6, 7]
+    assert "returned 3 results for the 4 items" in result.errors[0].error
 
 
 async def test_isolation_leaves_room_for_others(autojump_clock: MockClock) -> None:
@@ -490,6 +512,28 @@ async def test_on_error_is_told_when_the_run_fails(end: str, autojump_clock: Moc
     assert message.startswith("Operation failed: ")
     assert "on_complete" not in {call[0] for call in told.calls}
     assert bulk.metrics.errors[-1].batch_id == -1
+
+
+async def test_on_error_is_told_when_the_checkpoint_is_refused() -> None:
+    told = Told()
+    bulk = operation(same, checkpoint_store=FakeStore(fail=["get"]), **told.hooks())
+    await collect_until(bulk.execute([1], operation_id="job"))
+    assert [call[0] for call in told.calls] == ["on_error"]
+    assert "cannot be read" in told.calls[0][3]
+
+
+async def test_the_next_run_may_begin_in_a_hook(autojump_clock: MockClock) -> None:
+    rounds = 0
+
+    async def again(*_: Any) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 3:
+            assert len(await collect(bulk.execute([1, 2, 3]))) == 3
+
+    bulk = operation(slowly, batch_size=1, on_complete=again)
+    await collect(bulk.execute([1]))
+    assert rounds == 3
 
 
 async def test_no_hook_is_told_of_a_cancellation(autojump_clock: MockClock) -> None:

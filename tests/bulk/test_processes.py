@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from lexigram_actors.adapters.processes import ProcessExecutor
-from lexigram_actors.bulk import bulk_map
+from lexigram_actors.bulk import BulkOperationState, bulk_map
 from lexigram_actors.config import BulkOperationConfig
 from lexigram_actors.errors import BulkOperationError, ConfigurationError, MissingExtraError
 from tests.bulk import work
@@ -71,6 +72,16 @@ async def test_cancelled_its_process_is_killed(tmp_path: Path) -> None:
         await bulk.cancel()
     assert time.monotonic() - start < 10
     assert not is_running(int(marker.read_text()))
+
+
+async def test_a_process_that_died_idle_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    bulk = operation(work.with_process, batch_size=1, executor=ProcessExecutor())
+    async with bulk.execute([1]) as run:
+        result = await anext(run)
+        os.kill(result.results[0][1], signal.SIGKILL)
+        assert [late async for late in run] == []
+    assert bulk.state is BulkOperationState.COMPLETED
+    assert "did not end well" in caplog.text
 
 
 async def test_an_error_in_a_process_is_an_error_of_the_batch() -> None:

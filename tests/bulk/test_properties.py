@@ -25,11 +25,12 @@ def run_on_mock_clock(function: Callable[..., Any], *args: Any) -> Any:
 
 @st.composite
 def jobs(draw: st.DrawFn) -> dict[str, Any]:
-    count = draw(st.integers(0, 60))
+    count = draw(st.one_of(st.integers(0, 60), st.integers(0, 300)))
     return {
         "count": count,
-        "kind": draw(st.sampled_from(["list", "plain", "async"])),
+        "kind": draw(st.sampled_from(["list", "plain", "ready", "async"])),
         "bad": draw(st.sets(st.integers(0, max(0, count - 1)), max_size=8)),
+        "consumer": draw(st.lists(st.sampled_from([None, None, 0, 1, 20]), min_size=1, max_size=5)),
         "delays": draw(st.lists(st.sampled_from([None, 0, 0.5, 1, 3]), min_size=1, max_size=5)),
         "settings": {
             "batch_size": draw(st.integers(1, 12)),
@@ -54,13 +55,21 @@ class Case:
         self.items: Any = {
             "list": list(range(job["count"])),
             "plain": self.source.plain(),
+            "ready": self.source.ready(),
             "async": self.source.waiting(),
         }[job["kind"]]
         self.bulk = operation(self.processor, **job["settings"], timeout=math.inf)
         self.limit = job["settings"].get("max_concurrency", 5)
 
+        self.consumer = job.get("consumer", [None])
+
     def start(self) -> BulkRun[int, int]:
         return self.bulk.execute(self.items)
+
+    async def consume(self, number: int) -> None:
+        delay = self.consumer[number % len(self.consumer)]
+        if delay is not None:
+            await trio.sleep(delay)
 
 
 class Varied(Watched):
@@ -87,7 +96,10 @@ def test_every_item_is_in_exactly_one_result_or_error(job: dict[str, Any]) -> No
     async def main() -> None:
         case = Case(job)
         with no_task_left():
-            results = [result async for result in case.start()]
+            results = []
+            async for result in case.start():
+                results.append(result)
+                await case.consume(len(results))
         settings = job["settings"]
         assert sorted(all_items(results)) == list(range(job["count"]))
         good = [value // 10 for result in results for value in result.results]
@@ -141,6 +153,7 @@ async def end_early(case: Case, at: float, how: str, results: list[Outcome]) -> 
     if how == "break":
         async for result in case.start():
             results.append(result)
+            await case.consume(len(results))
             if trio.current_time() >= at:
                 break
         return

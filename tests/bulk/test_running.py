@@ -15,7 +15,12 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from lexigram_actors.bulk import BulkOperation, BulkOperationState
+from lexigram_actors.bulk import (
+    BulkOperation,
+    BulkOperationState,
+    TaskExecutor,
+    ThreadExecutor,
+)
 from lexigram_actors.config import BulkOperationConfig
 from lexigram_actors.errors import BulkOperationError
 from tests.bulk.helpers import Counted, Watched, all_items, collect, operation, same, slowly
@@ -132,6 +137,19 @@ async def test_a_slow_consumer_stops_the_reading(
             assert source.read <= (taken + 2 * 4 + 1) * 10
 
 
+@pytest.mark.parametrize("kind", ["plain", "ready", "waiting"])
+@pytest.mark.parametrize("delay", [None, 0, 1])
+async def test_a_slow_consumer_gets_everything(
+    kind: str, delay: float | None, autojump_clock: MockClock
+) -> None:
+    bulk = operation(Watched(delay), batch_size=1, max_concurrency=100, timeout=1e6)
+    seen = 0
+    async for _ in bulk.execute(getattr(Counted(500), kind)()):
+        await trio.sleep(10)
+        seen += 1
+    assert seen == 500
+
+
 async def test_nothing_is_read_before_the_iteration_begins() -> None:
     source = Counted(100)
     run = operation(same).execute(source.plain())
@@ -179,7 +197,7 @@ def test_memory_does_not_depend_on_the_length_of_the_input() -> None:
     settings = {"batch_size": 100, "max_concurrency": 20}
     peak_of(1_000, **settings)  # imports, caches
     short, long = peak_of(10_000, **settings), peak_of(100_000, **settings)
-    assert long <= 1.1 * short + 4096
+    assert long <= 1.1 * short + 16_384
     assert long <= 1_000_000 + 6_000 * 20
 
 
@@ -238,6 +256,29 @@ async def test_an_async_input_is_closed_when_the_run_is_left() -> None:
     async with operation(same).execute(source.waiting()) as run:
         await anext(run)
     assert source.closed
+
+
+async def test_an_input_whose_closing_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def source() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            raise ZeroDivisionError
+
+    async with operation(same).execute(source()) as run:
+        await anext(run)
+    assert "closing the input" in caplog.text
+
+
+async def test_a_sequence_of_the_old_kind_is_an_input() -> None:
+    class Old:
+        def __getitem__(self, index: int) -> int:
+            if index > 5:
+                raise IndexError
+            return index
+
+    assert all_items(await collect(operation(same).execute(Old()))) == list(range(6))  # type: ignore[arg-type]
 
 
 async def test_an_input_that_will_not_close_is_cut_off(
@@ -395,6 +436,19 @@ async def test_any_callable_will_do(processor: Any) -> None:
     assert sorted(item for result in results for item in result.results) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("processor", [same, lambda items: items, lambda items: same(items)])
+async def test_the_task_executor_calls_any_processor_in_the_task(processor: Any) -> None:
+    threads = threading.active_count()
+    bulk = operation(processor, executor=TaskExecutor())
+    assert all_items(await collect(bulk.execute([1, 2]))) == [1, 2]
+    assert threading.active_count() == threads
+
+
+async def test_the_thread_executor_refuses_an_async_processor() -> None:
+    with pytest.raises(BulkOperationError, match="runs plain functions, and same is async"):
+        operation(same, executor=ThreadExecutor()).execute([1])
+
+
 async def test_a_processor_that_changes_its_list_changes_nothing_else() -> None:
     attempts = []
 
@@ -453,6 +507,8 @@ async def test_a_second_execution_is_refused_while_one_goes_on(autojump_clock: M
     with pytest.raises(BulkOperationError, match="executed already"):
         bulk.execute([2])
     async with run:
+        await wait_all_tasks_blocked()
+        assert (run.state, run.metrics, run.in_flight) == (bulk.state, bulk.metrics, 1)
         with pytest.raises(BulkOperationError, match="executed already"):
             bulk.execute([2])
     await collect(bulk.execute([3]))

@@ -59,7 +59,7 @@ async def test_breaking_out_of_a_plain_loop_stops_the_work(autojump_clock: MockC
 async def test_an_error_in_a_plain_loop_stops_the_work(autojump_clock: MockClock) -> None:
     processor = Watched(lambda items: 1 + items[0])
     bulk = operation(processor, batch_size=1)
-    with pytest.raises(ZeroDivisionError) as caught, no_task_left():  # noqa: PT012
+    with pytest.raises(ZeroDivisionError) as caught, no_task_left():
         try:
             async for _ in bulk.execute(list(range(100))):
                 raise ZeroDivisionError
@@ -138,7 +138,7 @@ async def test_leaving_the_block_stops_the_work_exactly(autojump_clock: MockCloc
 
 async def test_an_error_in_the_block_comes_out_as_it_is(autojump_clock: MockClock) -> None:
     processor = Watched(1)
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError):
         async with operation(processor).execute([1]) as run:
             await wait_all_tasks_blocked()
             raise ZeroDivisionError
@@ -344,7 +344,7 @@ async def test_what_ended_before_the_cancellation_is_delivered(autojump_clock: M
 async def test_cancel_from_the_loop_body(autojump_clock: MockClock) -> None:
     bulk = operation(Watched(lambda items: items[0]), batch_size=1, max_concurrency=3)
     seen = 0
-    with pytest.raises(BulkOperationCancelledError):  # noqa: PT012
+    with pytest.raises(BulkOperationCancelledError):
         async for _ in bulk.execute(list(range(1, 100))):
             seen += 1
             await bulk.cancel()
@@ -524,7 +524,7 @@ async def test_a_run_that_takes_too_long_keeps_what_ended(autojump_clock: MockCl
 async def test_the_time_out_includes_the_time_of_the_consumer(autojump_clock: MockClock) -> None:
     bulk = operation(slowly, batch_size=1, max_concurrency=1, timeout=10)
     seen = 0
-    with pytest.raises(BulkOperationTimeoutError):  # noqa: PT012
+    with pytest.raises(BulkOperationTimeoutError):
         async for _ in bulk.execute(list(range(100))):
             seen += 1
             await trio.sleep(4)
@@ -610,7 +610,7 @@ async def test_an_interrupt_in_a_processor_is_raised_from_the_iteration(
 
     bulk = operation(processor, batch_size=1)
     seen = 0
-    with pytest.raises(stop):  # noqa: PT012
+    with pytest.raises(stop):
         if tidy:
             async with bulk.execute([1, 2, 3]) as run:
                 async for _ in run:
