@@ -16,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         from lexigram_actors.cli.app import run
+    except KeyboardInterrupt:
+        return 130  # as `errors.EXIT_INTERRUPTED`, which may be what could not be imported
     except ModuleNotFoundError as problem:
         missing = (problem.name or "").partition(".")[0]
         if missing not in NEEDED:

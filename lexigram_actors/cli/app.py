@@ -25,7 +25,6 @@ Exit codes:
 """
 
 Flag = Parameter(negative="")
-Named = Parameter
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -67,7 +67,11 @@ async def _run(session: Session) -> Ending:
             await run_job(session, helpers)
 
     outcome = await supervise(
-        work, session.counters, session.target.name.attribute, session.terminal
+        work,
+        session.counters,
+        session.target.name.attribute,
+        session.terminal,
+        in_processes=session.executor == "process",
     )
     if outcome.error is not None and not session.began:
         raise outcome.error

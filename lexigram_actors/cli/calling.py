@@ -7,6 +7,7 @@ worker process.
 
 import functools
 import inspect
+import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ class Failure:
     error_type: str
     """The qualified name of the exception's class."""
     where: str = ""
-    """`file:line in function`, the innermost frame of the exception, where there is one."""
+    """`file:line in function`, the place in the user's code where it was raised, if known."""
     permanent: bool = False
     """Calling again cannot help: the function returned something that JSON cannot express."""
     suspect: bool = False
@@ -51,10 +52,24 @@ Outcomes = list[Outcome] | ContractBreak
 
 def failure_from(error: BaseException) -> Failure:
     """Describe `error`, with the place in the user's code where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__
+    ]
+    # The deepest place in code of the user's own tells more than the library it called.
+    own = [frame for frame in frames if not is_library(frame.filename)] or frames
     where = f"{own[-1].filename}:{own[-1].lineno} in {own[-1].name}" if own else ""
-    return Failure(text_of(error), type_name(type(error)), where)
+    text = text_of(error)
+    if isinstance(error, RuntimeError) and text == "no running event loop":
+        text += "; async functions run on Trio here, and this one is made for asyncio"
+    return Failure(text, type_name(type(error)), where)
+
+
+LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+
+
+def is_library(filename: str) -> bool:
+    """Say whether a file is part of Python or of an installed package."""
+    return filename.startswith(("<", *LIBRARIES))
 
 
 ITEM_FAILURES = (Exception, SystemExit)

@@ -90,7 +90,7 @@ async def run_demo(concurrency: int | None, limit: int | None, terminal: Termina
         setup = _setup(concurrency or default_concurrency("process"))
         await run_items(setup, PathSource(str(folder), paths), measures, counters)
 
-    outcome = await supervise(work, counters, "standard library", terminal)
+    outcome = await supervise(work, counters, "standard library", terminal, in_processes=True)
     if outcome.error is not None and not counters.done:
         raise outcome.error
     ending = ending_of(counters, outcome.error, outcome.interrupted)

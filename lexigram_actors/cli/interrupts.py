@@ -4,7 +4,9 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from multiprocessing import resource_tracker
 from typing import NoReturn
 
 import trio
@@ -13,6 +15,29 @@ from attrs import define
 from lexigram_actors.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def workers_spared() -> Iterator[None]:
+    """Keep Ctrl-C from worker processes that are started in the block, until they ignore it.
+
+    A terminal sends SIGINT to all processes at once, and one that is just starting would print a
+    traceback. A process starts with the signals blocked that its parent's thread has blocked. So
+    SIGINT is blocked here, in this thread and in all that it starts from now on, but for one that
+    does nothing else than take it: Python hands it on to the main thread, whichever takes it.
+    """
+    # Starting this helper of multiprocessing unblocks the signal again: so it is started before.
+    resource_tracker.ensure_running()
+    over = threading.Event()
+    taker = threading.Thread(target=over.wait, name="takes SIGINT", daemon=True)
+    taker.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        over.set()
+        taker.join()
 
 
 @define(eq=False)

@@ -81,9 +81,15 @@ class LineFile:
         finally:
             self.close()
         if self.final is not None:
-            os.replace(self.path, self.final)
-            sync_folder(self.final.parent)
-            self.path = self.final
+            self._rename(self.final)
+
+    def _rename(self, final: Path) -> None:
+        try:
+            os.replace(self.path, final)
+            sync_folder(final.parent)
+        except OSError as problem:
+            raise write_error(final, problem) from problem
+        self.path = final
 
     def close(self) -> None:
         """Close the file as it is, under the name it has. A second call does nothing."""

@@ -66,7 +66,7 @@ def _check_numbers(options: BulkOptions) -> None:
 
 
 def _check_files(options: BulkOptions) -> None:
-    files = {
+    files: dict[str, str | Path | None] = {
         "--items": options.items,
         "--out": options.out,
         "--errors": options.errors,

@@ -10,7 +10,6 @@ run only, because a continued job tries them again.
 """
 
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,11 @@ class Places:
 
     out: Path
     errors: Path
-    is_special: bool
+
+    @property
+    def is_special(self) -> bool:
+        """Whether the results go to a pipe or a device."""
+        return is_special(self.out)
 
     @property
     def lock(self) -> Path:
@@ -58,24 +61,28 @@ def find_places(out: Path, errors: Path | None) -> Places:
     Raises:
         OutputPlaceError: the folder is missing or `out` is one.
     """
-    real = Path(os.path.realpath(out))
+    real = followed(out)
     if errors is None:
-        errors = real.with_name(f"{real.name.removesuffix('.jsonl')}.errors.jsonl")
-    places = Places(real, Path(os.path.realpath(errors)), _is_special(real))
+        # Nothing is put beside a device: that would be in /dev.
+        base = Path("out.jsonl") if is_special(real) else real
+        errors = base.with_name(f"{base.name.removesuffix('.jsonl')}.errors.jsonl")
+    places = Places(real, followed(errors))
     for path in (places.out, places.errors):
-        if path.is_dir():
+        if os.path.isdir(path):
             raise write_error(path, IsADirectoryError(21, os.strerror(21)))
-        if not path.parent.is_dir():
+        if not os.path.isdir(path.parent):
             raise write_error(path, FileNotFoundError(2, "there is no such folder"))
     return places
 
 
-def _is_special(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+def followed(path: Path) -> Path:
+    """Follow links, except to a pipe: its real name (as of /dev/stdout) is none to open."""
+    return path.absolute() if is_special(path) else Path(os.path.realpath(path))
+
+
+def is_special(path: Path) -> bool:
+    """Say whether a pipe or a device stands there."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def refuse_existing(places: Places, endings: tuple[str, ...]) -> None:
@@ -84,10 +91,8 @@ def refuse_existing(places: Places, endings: tuple[str, ...]) -> None:
     Raises:
         OutputExistsError: names the file and the two ways on.
     """
-    if places.is_special:
-        return
     for path in (beside(file, end) for file in (places.out, places.errors) for end in endings):
-        if path.is_file() and path.stat().st_size > 0:
+        if os.path.isfile(path) and os.path.getsize(path) > 0:
             left = " by a run that was interrupted" if path.name.endswith(PARTIAL) else ""
             raise OutputExistsError(
                 f"{path} exists already{', left' + left if left else ''}.",
@@ -107,21 +112,20 @@ class Output:
         """
         self.places = places
         self.is_job = is_job
-        self._is_plain = not is_job and not places.is_special
         self._errors: LineFile | None = None
         for stale in self._leftovers():
             stale.unlink(missing_ok=True)
         self._results = self._open(places.out)
 
     def _leftovers(self) -> list[Path]:
-        if self._is_plain:
-            return [beside(self.places.out, PARTIAL), beside(self.places.errors, PARTIAL)]
-        return [self.places.errors] if self.is_job else []
+        if self.is_job:
+            return [self.places.errors]
+        return [beside(path, PARTIAL) for path in (self.places.out, self.places.errors)]
 
     def _open(self, path: Path) -> LineFile:
-        if self._is_plain:
-            return LineFile(beside(path, PARTIAL), final=path)
-        return LineFile(path)
+        if self.is_job or is_special(path):
+            return LineFile(path)
+        return LineFile(beside(path, PARTIAL), final=path)
 
     @property
     def results_path(self) -> Path:
@@ -162,12 +166,12 @@ class Output:
         self._results.finish()
         if self._errors is not None:
             self._errors.finish()
-        elif self._is_plain:
+        elif not self.is_job:
             self.places.errors.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """The run ended early: close the files under the names they have. Fine after `finish`."""
-        if self._is_plain and self._results.is_open and self._results.is_empty:
+        if self._results.final and self._results.is_open and self._results.is_empty:
             self._results.path.unlink(missing_ok=True)
         self._results.close()
         if self._errors is not None:

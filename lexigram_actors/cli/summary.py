@@ -106,8 +106,9 @@ def _rows(counters: Counters, files: dict[str, str | None]) -> list[tuple[str, s
 
 def _print_failures(console: "Console", counters: Counters) -> None:
     for kind, count in counters.failures.most_common(KINDS_SHOWN):
-        example = counters.examples[kind].partition("\n")[0][:MESSAGE_SHOWN]
-        console.print(f"  {count:,} x {kind}: {example}", markup=False, highlight=False)
+        example = printable(counters.examples[kind].partition("\n")[0][:MESSAGE_SHOWN])
+        line = f"  {count:,} x {kind}: {example}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     others = len(counters.failures) - KINDS_SHOWN
     if others > 0:
         console.print(f"  and {others} more kinds of error")
@@ -118,12 +119,22 @@ def print_error(console: "Console", error: LexigramError) -> None:
     from rich.text import Text
 
     text = Text("error: ", style="bold red")
-    text.append(error.message, style="not bold default")
+    text.append(printable(error.message), style="not bold default")
     if error.hint:
         text.append("\n  hint: ", style="bold")
-        text.append(error.hint, style="not bold default")
+        text.append(printable(error.hint), style="not bold default")
     # Not wrapped: a path or a command is to be copied from the terminal as it is.
     console.print(text, soft_wrap=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Return `text` with whatever would steer the terminal shown as an escape.
+
+    Messages quote items and file names, which come from anywhere.
+    """
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text
+    )
 
 
 def continue_command(arguments: Sequence[str]) -> str:

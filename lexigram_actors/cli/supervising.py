@@ -1,5 +1,6 @@
 """Runs the work of a command with what goes beside it: the bar, signals, a count of the items."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -7,7 +8,8 @@ from attrs import frozen
 
 from lexigram_actors.cli.console import Terminal
 from lexigram_actors.cli.counters import Counters
-from lexigram_actors.cli.interrupts import SIGNALS, Interrupts
+from lexigram_actors.cli.errors import OutputError
+from lexigram_actors.cli.interrupts import SIGNALS, Interrupts, workers_spared
 from lexigram_actors.cli.progress import Bar
 from lexigram_actors.errors import LexigramError
 
@@ -25,11 +27,14 @@ async def supervise(
     counters: Counters,
     title: str,
     terminal: Terminal,
+    *,
+    in_processes: bool,
 ) -> Outcome:
     """Run `work` until it ends, or until the first SIGINT or SIGTERM, which cancels it.
 
     `work` gets a nursery for what should go on beside it and end with it. Errors of the
-    `LexigramError` tree are returned; others are defects and are raised.
+    `LexigramError` tree, and what the system refused, are returned; others are defects and raised.
+    `in_processes` says that it starts worker processes.
     """
     error: LexigramError | None = None
     bar = Bar(counters, title, terminal.err if terminal.is_live else None)
@@ -40,7 +45,8 @@ async def supervise(
         )
 
     interrupts = Interrupts(trio.CancelScope(), on_first=announce, before_exit=bar.close)
-    with trio.open_signal_receiver(*SIGNALS) as signals:
+    spared = workers_spared() if in_processes else contextlib.nullcontext()
+    with spared, trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as helpers:
             helpers.start_soon(interrupts.listen, signals)
             with bar, interrupts.scope:
@@ -49,6 +55,8 @@ async def supervise(
                     await work(helpers)
                 except LexigramError as problem:
                     error = problem
+                except OSError as problem:  # of files that were there a moment ago, mostly
+                    error = OutputError(f"{problem.filename}: {problem.strerror}", cause=problem)
             helpers.cancel_scope.cancel()
     counters.end()
     return Outcome(error, interrupts.exit_code)

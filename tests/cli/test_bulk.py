@@ -165,18 +165,31 @@ def test_the_rate_is_kept(workshop: Workshop, command: Command) -> None:
 # --- an output that is something else --------------------------------------------------------
 
 
-def test_results_may_go_to_a_device(workshop: Workshop, command: Command) -> None:
+def test_results_may_go_to_a_device_and_errors_stay_here(
+    workshop: Workshop, command: Command
+) -> None:
     workshop.items(3)
-    done = command.bulk("tasks:double", out="/dev/null", *("--errors", "e.jsonl"))
-    assert done.code == 0
+    assert command.bulk("tasks:double", out="/dev/null").code == 0
     assert workshop.names() == {"items.jsonl"}
+    assert command.bulk("tasks:odd_fails", out="/dev/null").code == 1
+    assert set(workshop.errors()) == {1}
+
+
+def test_results_may_go_down_a_pipe(workshop: Workshop) -> None:
+    workshop.items(3)
+    done = workshop.run(
+        "bulk", "tasks:double", "--items", "items.jsonl", "--out", "/dev/stdout", "--concurrency=1"
+    )
+    assert done.returncode == 0
+    assert [json.loads(line)["result"] for line in done.stdout.splitlines()] == [0, 2, 4]
+    assert "every item succeeded" in done.stderr
 
 
 def test_a_job_needs_a_file_that_can_be_read_again(workshop: Workshop, command: Command) -> None:
     workshop.items(3)
     done = command.bulk(
         "tasks:double",
-        *("--errors", "e.jsonl", "--checkpoint", "jobs.db", "--id", "x"),
+        *("--checkpoint", "jobs.db", "--id", "x"),
         out="/dev/null",
     )
     assert done.code == 2

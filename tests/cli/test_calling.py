@@ -100,6 +100,15 @@ def test_each_item_has_its_own_outcome() -> None:
     assert not bad.permanent
 
 
+def test_the_place_of_an_error_is_in_the_code_of_the_user() -> None:
+    def load(item: bytes) -> str:
+        return item.decode("utf-16")
+
+    failure = only(run(load, b"x"))
+    assert failure.error_type == "UnicodeDecodeError"
+    assert failure.where.endswith("in load")
+
+
 def test_a_result_that_json_cannot_express_is_a_permanent_failure_naming_the_type() -> None:
     def numbers(item: int) -> set[int]:
         return {item}
@@ -148,6 +157,15 @@ async def test_an_async_function_is_awaited_item_by_item() -> None:
     assert isinstance(bad, Failure)
 
 
+async def test_a_function_made_for_asyncio_is_told_of_trio() -> None:
+    import asyncio
+
+    async def sleep(item: int) -> None:
+        await asyncio.sleep(0.01)
+
+    assert "made for asyncio" in only(await call_async(target(sleep), [1])).error
+
+
 # --- batches ---------------------------------------------------------------------------------
 
 
@@ -160,8 +178,7 @@ def test_a_batch_gives_one_outcome_per_item() -> None:
 
 def test_a_function_may_do_to_its_list_what_it_likes() -> None:
     def emptied(items: list[int]) -> list[int]:
-        results = [items.pop(0) for _ in range(len(items))]
-        return results
+        return [items.pop(0) for _ in range(len(items))]
 
     given = [1, 2]
     assert call(target(emptied), given) == [b"1", b"2"]
@@ -231,6 +248,10 @@ def test_a_guessed_batch_whose_type_is_refused_is_suspect(
 # --- in another process ----------------------------------------------------------------------
 
 
+def travelled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - what trio-parallel does
+
+
 def test_a_remote_call_loads_its_function_once_from_its_name(workshop: Workshop) -> None:
     workshop.write(
         "counted.py",
@@ -242,12 +263,12 @@ def test_a_remote_call_loads_its_function_once_from_its_name(workshop: Workshop)
     name = TargetName(str(workshop.folder / "counted.py"), "double", True, str(workshop.folder))
     remote = RemoteCall(name, Shape(is_async=False, each=True, guessed=False))
     for items in ([1, 2], [3]):
-        assert pickle.loads(pickle.dumps(remote))(items) == [b"%d" % (2 * n) for n in items]
+        assert travelled(remote)(items) == [b"%d" % (2 * n) for n in items]
     assert (workshop.folder / "loads").read_text() == "x"
 
 
 def test_outcomes_survive_the_way_between_processes() -> None:
     failure = Failure("e", "T", "w", permanent=True)
-    assert pickle.loads(pickle.dumps([b"1", failure])) == [b"1", failure]
+    assert travelled([b"1", failure]) == [b"1", failure]
     broken = ContractBreak("p", "h")
-    assert pickle.loads(pickle.dumps(broken)) == broken
+    assert travelled(broken) == broken

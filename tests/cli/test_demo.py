@@ -12,7 +12,7 @@ from tests.cli.conftest import Command
 
 
 def test_a_source_is_measured() -> None:
-    source = b'''import os
+    source = b"""import os
 from sys import path, argv
 
 
@@ -23,7 +23,7 @@ class A:
         def inner():
             pass
         return inner
-'''
+"""
     assert measure_source(source) == {
         "lines": 11,
         "functions": 3,

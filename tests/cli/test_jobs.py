@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from lexigram_actors.cli import continuing
 from lexigram_actors.cli.items import PathSource
+from lexigram_actors.errors import StoreError
+from lexigram_actors.result import Err, Result
+from lexigram_actors.storage.cache import KeyValueCache
 from tests.cli.conftest import Command, Workshop
 
 
@@ -339,6 +343,41 @@ def test_a_job_in_use_is_refused_though_it_writes_elsewhere(
     assert done.code == 2
     assert "job 'job' in" in done.err
     assert "still running" in done.err
+
+
+def test_a_store_that_fails_ends_the_run_and_the_job_goes_on(
+    workshop: Workshop, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.items(10)
+    real, calls = KeyValueCache.set, 0
+
+    async def failing(self: KeyValueCache, key: str, value: object) -> Result[None, Exception]:
+        nonlocal calls
+        calls += 1
+        return await real(self, key, value) if calls < 6 else Err(StoreError("disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeyValueCache, "set", failing)
+        done = command.job("tasks:slow", "--concurrency", "1", "--json")
+        assert done.code == 3
+        assert "disk is full" in done.summary["error"]["message"]
+        calls = 6
+        assert command.job("tasks:slow", "--overwrite").code == 3
+    assert command.job("tasks:slow").code == 0
+    assert workshop.results() == {index: index for index in range(10)}
+
+
+def test_a_file_that_the_system_refuses_is_one_block(
+    workshop: Workshop, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, recorded: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    workshop.items(3)
+    monkeypatch.setattr(continuing, "survey", refuse)
+    done = command.job("tasks:double")
+    assert done.code == 3
+    assert done.err.startswith(f"error: {workshop.folder}/out.jsonl: Permission denied")
 
 
 async def test_items_are_counted_across_reads(monkeypatch: pytest.MonkeyPatch) -> None:

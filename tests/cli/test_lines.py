@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lexigram_actors.cli import lines as lines_module
 from lexigram_actors.cli.errors import OutputError, OutputPlaceError
 from lexigram_actors.cli.lines import LineFile, mend, sync_folder
 from lexigram_actors.cli.reconcile import plan
@@ -38,7 +37,7 @@ def test_a_write_that_the_disk_takes_in_parts_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
-    monkeypatch.setattr(lines_module.os, "write", lambda fd, data: real(fd, data[:3]))
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
     file = LineFile(tmp_path / "x")
     file.write(b"123456789\n", sync=False)
     file.close()
@@ -56,7 +55,7 @@ def fill_up_after(monkeypatch: pytest.MonkeyPatch, bytes_left: int) -> None:
         left[0] -= written
         return written
 
-    monkeypatch.setattr(lines_module.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
 
 
 def test_a_full_disk_leaves_no_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +78,7 @@ def test_a_full_disk_that_refuses_to_cut_off_too_is_still_reported(
 
     file = LineFile(tmp_path / "x")
     fill_up_after(monkeypatch, 4)
-    monkeypatch.setattr(lines_module.os, "ftruncate", refuse)
+    monkeypatch.setattr(os, "ftruncate", refuse)
     with pytest.raises(OutputError, match="No space left"):
         file.write(b"22222\n", sync=True)
     file.close()
@@ -92,7 +91,7 @@ def test_a_sync_that_fails_takes_the_lines_back(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     file = LineFile(tmp_path / "x")
-    monkeypatch.setattr(lines_module.os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OutputError, match="Input/output error"):
         file.write(b"1\n", sync=True)
     with pytest.raises(OutputError, match="Input/output error"):
@@ -166,11 +165,19 @@ def test_mending_that_fails_leaves_the_old_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     path = tmp_path / "x"
-    monkeypatch.setattr(lines_module.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(OutputError, match="No space left"):
         mended(path, results(0, 7, 1), Recorded(0, 1))
     assert path.read_bytes() == results(0, 7, 1)
     assert [left.name for left in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_name_that_cannot_be_given_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    file = LineFile(tmp_path / "x.partial", final=tmp_path / "x")
+    with pytest.raises(OutputPlaceError, match="x cannot be written: Is a directory"):
+        file.finish()
+    assert (tmp_path / "x.partial").exists()
 
 
 def test_a_pipe_is_written_without_being_brought_to_the_disk() -> None:

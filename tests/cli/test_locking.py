@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lexigram_actors.cli.errors import OutputBusyError, OutputPlaceError
+from lexigram_actors.cli.errors import OutputBusyError, OutputError, OutputPlaceError
 from lexigram_actors.cli.locking import locked
 
 HOLD = """
@@ -75,11 +77,8 @@ def test_the_lock_goes_with_the_block_however_it_ends(tmp_path: Path) -> None:
 def test_a_lock_file_that_its_owner_removed_meanwhile_is_not_mistaken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
-    from lexigram_actors.cli import locking
-
-    path, real, calls = tmp_path / "x.lock", fcntl.flock, []
+    path, real = tmp_path / "x.lock", fcntl.flock
+    calls: list[int] = []
 
     def flock(descriptor: int, how: int) -> None:
         if not calls:
@@ -87,7 +86,7 @@ def test_a_lock_file_that_its_owner_removed_meanwhile_is_not_mistaken(
         calls.append(descriptor)
         real(descriptor, how)
 
-    monkeypatch.setattr(locking.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with locked(path, "it"):
         assert len(calls) == 2
         assert path.exists()
@@ -101,15 +100,10 @@ def test_a_place_for_no_lock_file_is_an_error(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
-    from lexigram_actors.cli import locking
-    from lexigram_actors.cli.errors import OutputError
-
     def flock(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locking.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(OutputError, match="No locks available"):
         with locked(tmp_path / "x.lock", "it"):
             pass

@@ -38,6 +38,19 @@ def test_another_missing_module_is_a_defect_and_passes(monkeypatch: pytest.Monke
         cli.main(["demo"])
 
 
+def test_an_interrupt_while_it_loads_ends_quietly() -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Interrupted(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'cyclopts': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from lexigram_actors.cli import main; sys.exit(main(['demo']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_importing_the_package_imports_neither_cyclopts_nor_rich() -> None:
     code = (
         "import sys, lexigram_actors, lexigram_actors.cli; "
@@ -56,11 +69,11 @@ def test_help_lists_the_commands_and_exit_codes(command: Command) -> None:
 def test_help_of_bulk_lists_every_option(command: Command) -> None:
     done = command("bulk", "--help")
     assert done.code == 0
-    for option in (
+    names = (
         "items out errors concurrency batch-size rate retries retry-delay timeout failure-limit "
         "executor each no-each checkpoint id overwrite json"
-    ).split():
-        assert f"--{option} " in done.out
+    )
+    assert [name for name in names.split() if f"--{name} " not in done.out] == []
     assert "Exit codes" in done.out
 
 
@@ -130,7 +143,10 @@ def test_what_the_function_prints_does_not_disturb_the_json(workshop: Workshop) 
             "--json",
         )
         assert json.loads(done.stdout)["succeeded"] == 3
-        assert "printed 2" in done.stderr
+        # Threads may print at once, so lines may be mixed; nothing is missing all the same.
+        assert sorted(done.stderr.split()) == sorted("printed 0 printed 1 printed 2".split()) or (
+            done.stderr.count("printed") == 3
+        )
 
 
 def test_a_reader_that_goes_away_is_no_error(workshop: Workshop) -> None:

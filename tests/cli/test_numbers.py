@@ -18,6 +18,7 @@ from lexigram_actors.cli.summary import (
     ending_of,
     print_error,
     print_table,
+    printable,
 )
 from lexigram_actors.errors import BulkOperationTimeoutError, LexigramError, StoreError
 
@@ -162,6 +163,13 @@ def test_an_error_is_one_block_with_its_hint_and_no_wrapping() -> None:
     assert len(lines) == 2
     assert lines[0].startswith("error: a message [with] brackets")
     assert lines[1] == "  hint: do this"
+
+
+def test_what_an_item_holds_does_not_steer_the_terminal() -> None:
+    console = printed()
+    print_error(console, OutputError("a\x1b[31mb\x07\r é ü\nc"))
+    assert text_of(console) == "error: a\\x1b[31mb\\x07\\r é ü\nc\n"
+    assert printable("\udcff") == "\\udcff"
 
 
 def test_the_command_to_go_on_with_begins_nothing_anew() -> None:

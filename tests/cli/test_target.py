@@ -31,7 +31,7 @@ def test_a_method_of_a_class_is_found(workshop: Workshop) -> None:
 
 def test_a_file_imports_its_neighbours(workshop: Workshop) -> None:
     workshop.write("deep/neighbour.py", "factor = 3\n")
-    workshop.write("deep/work.py", "import neighbour\ndef run(item: int): return neighbour.factor\n")
+    workshop.write("deep/work.py", "import neighbour\ndef run(i: int): return neighbour.factor\n")
     assert load(workshop, "deep/work.py:run").function(0) == 3
 
 
@@ -69,7 +69,7 @@ def test_a_missing_function_names_a_near_one(workshop: Workshop) -> None:
 
 
 def test_a_missing_function_without_a_near_one_lists_what_there_is(workshop: Workshop) -> None:
-    workshop.write("few.py", "from os import getcwd\ndef first(item: int): ...\ndef second(): ...\n")
+    workshop.write("few.py", "from os import getcwd\ndef first(i: int): ...\ndef second(): ...\n")
     assert refusal(workshop, "few:zzz").hint == "it has: first, second"
 
 
