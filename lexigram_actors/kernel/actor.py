@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
@@ -11,7 +10,10 @@ import trio
 from trio_util import AsyncBool
 
 from lexigram_actors.errors import ActorStopped, ConfigurationError, MailboxFull
+from lexigram_actors.kernel.links import link, unlink
+from lexigram_actors.kernel.messages import Messages
 from lexigram_actors.kernel.specs import DeadLetter, Restart, check_seconds
+from lexigram_actors.kernel.views import running_refs
 
 if TYPE_CHECKING:
     from lexigram_actors.kernel.cell import Cell
@@ -66,23 +68,6 @@ class Actor(ABC, Generic[M]):
 
 
 @final
-class Messages(AsyncIterator[M]):
-    """The messages of a function actor, until it is asked to stop and none is left."""
-
-    __slots__ = ("cell",)
-
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-
-    def __aiter__(self) -> Messages[M]:
-        return self
-
-    async def __anext__(self) -> M:
-        message: M = await self.cell.take()
-        return message
-
-
-@final
 class ActorContext(Generic[M]):
     """An actor's view of itself and its surroundings; a new one at every start."""
 
@@ -123,7 +108,7 @@ class ActorContext(Generic[M]):
     def children(self) -> tuple[ActorRef[Any], ...]:
         """The actors spawned by this one that run, in start order."""
         supervision = self.cell.supervision
-        return () if supervision is None else supervision.running_refs()
+        return () if supervision is None else running_refs(supervision)
 
     def messages(self) -> Messages[M]:
         """Read the mailbox of a function actor: `async for message in context.messages()`.
@@ -168,11 +153,11 @@ class ActorContext(Generic[M]):
         an actor that has ended has the same effect at once. The link ends with either incarnation.
         As Erlang's links, but no exit can be trapped: use `monitor`.
         """
-        self.cell.link(ref.cell)
+        link(self.cell, ref.cell)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo `link`; nothing happens when there is none."""
-        self.cell.unlink(ref.cell)
+        unlink(self.cell, ref.cell)
 
     def send_after(self, delay: float, message: M) -> Timer:
         """Put `message` in the own mailbox after `delay` seconds.

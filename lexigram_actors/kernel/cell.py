@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import traceback
 from collections.abc import Mapping
 from enum import Enum
 from functools import partial
@@ -37,9 +36,12 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from trio.lowlevel import checkpoint, current_task, wait_task_rescheduled
 
-from lexigram_actors.errors import ActorFailed, ActorStopped, ActorUnresponsive
+from lexigram_actors.errors import ActorFailed, ActorStopped
 from lexigram_actors.kernel.actor import Actor, ActorContext
+from lexigram_actors.kernel.failures import report_unresponsive, sole_error
+from lexigram_actors.kernel.links import break_links
 from lexigram_actors.kernel.mailbox import MailboxQueue
+from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS
 from lexigram_actors.kernel.specs import (
     DeadLetter,
     Exit,
@@ -61,11 +63,6 @@ CLEANUP = 1.0
 """Seconds that an actor's `stopping()` gets when its deadline has passed already, and after which
 an actor that was cancelled and still runs is reported as unresponsive."""
 
-BATCH = 100
-"""Messages, or `BATCH_SECONDS`, that an actor handles before it lets other tasks run."""
-
-BATCH_SECONDS = 0.001
-
 
 class State(Enum):
     STARTING = "starting"
@@ -80,13 +77,6 @@ class Intent(Enum):
 
     TERMINATE = "terminate"
     RESTART = "restart"
-
-
-def sole_error(error: BaseException) -> BaseException:
-    """The one exception inside an exception group that holds no other."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 @final
@@ -447,17 +437,8 @@ class Cell:
         if self.watch is not None:
             self.watch.cancel()
         self.watch = self.system.timers.call_at(
-            deadline + CLEANUP, partial(self._report_unresponsive, grace)
+            deadline + CLEANUP, partial(report_unresponsive, self, grace)
         )
-
-    def _report_unresponsive(self, grace: float) -> None:
-        if self.task is None:
-            return
-        frames = self.task.iter_await_frames()
-        stack = "".join(traceback.StackSummary.extract(frames).format())
-        report = ActorUnresponsive(self.name, grace, stack)
-        logger.error("%s\n%s", report, stack)
-        self.system.events.publish(report)
 
     def fail(self, error: Exception) -> None:
         """End the incarnation as failed with `error`: from outside, by a link or a child."""
@@ -511,8 +492,8 @@ class Cell:
             outcome.fail(self._why(exit_))
         for monitor in monitors or ():
             monitor.answer(exit_)
-        for other in links or ():
-            other.link_broken(self, exit_)
+        if links:
+            break_links(self, links, exit_)
 
     def _leave(self, exit_: Exit, started: bool) -> None:
         if exit_.reason == "failed" and (started or not self.by_hand):
@@ -544,53 +525,3 @@ class Cell:
             self.system.events.publish(DeadLetter(message, self.name, exit_.reason))
             if type(item) is Ask:
                 item.fail(self._why(exit_))
-
-    # --- links
-
-    def link(self, other: Cell) -> None:
-        if not other.alive:
-            self.link_broken(other, other.last_exit or Exit(other.name, "stopped"))
-            return
-        for one, another in ((self, other), (other, self)):
-            if one.links is None:
-                one.links = set()
-            one.links.add(another)
-
-    def unlink(self, other: Cell) -> None:
-        for one, another in ((self, other), (other, self)):
-            if one.links is not None:
-                one.links.discard(another)
-
-    def link_broken(self, other: Cell, exit_: Exit) -> None:
-        if self.links is not None:
-            self.links.discard(other)
-        if exit_.reason == "failed":
-            self.fail(ActorFailed(other.name, exit_.error))
-        elif exit_.reason != "normal":
-            self.begin_stop(exit_.reason, None)
-
-    # --- a function actor's messages
-
-    async def take(self) -> Any:
-        """The next message of a function actor; `StopAsyncIteration` when there will be none."""
-        context, mailbox = self.context, self.mailbox
-        assert context is not None
-        if context.ask is not None:
-            context.ask.answer(None)
-            context.ask = None
-        if mailbox.receiver is not None:
-            raise trio.BusyResourceError(f"another task reads the mailbox of actor {self.name!r}")
-        if self.system.pacer.due():
-            await checkpoint()
-        while self.halting or not mailbox.ready():
-            if self.stop_reason is not None:
-                raise StopAsyncIteration
-            await mailbox.wait_mail()
-        item = mailbox.queue().popleft()
-        mailbox.handled += 1
-        if mailbox.senders:
-            mailbox.admit(mailbox.bound)
-        if type(item) is Ask:
-            context.ask = item
-            return item.message
-        return item

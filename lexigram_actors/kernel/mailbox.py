@@ -265,6 +265,14 @@ class MailboxQueue:
             self.admit(1)
         return bool(self.items)
 
+    def take(self) -> Any:
+        """The next message; there must be one."""
+        item = self.queue().popleft()
+        self.handled += 1
+        if self.senders:
+            self.admit(self.bound)
+        return item
+
     async def wait_mail(self) -> None:
         """Park until somebody puts a message in, or wakes the actor for another reason."""
         self.receiver = current_task()

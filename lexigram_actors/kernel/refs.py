@@ -17,6 +17,7 @@ from lexigram_actors.kernel.specs import (
     MailboxStatistics,
     check_seconds,
 )
+from lexigram_actors.kernel.views import count_children, which_children
 from lexigram_actors.kernel.waiting import Ask
 
 if TYPE_CHECKING:
@@ -206,12 +207,12 @@ class SupervisorRef(ActorRef[Any]):
 
     async def which_children(self) -> list[ChildInfo]:
         """All children in start order."""
-        children = self._supervision.which_children()
+        children = which_children(self._supervision)
         await checkpoint()
         return children
 
     async def count_children(self) -> ChildCounts:
         """How many children there are, of what sort."""
-        counts = self._supervision.count_children()
+        counts = count_children(self._supervision)
         await checkpoint()
         return counts

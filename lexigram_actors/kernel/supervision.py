@@ -28,20 +28,17 @@ from lexigram_actors.errors import (
     RestartIntensityExceeded,
 )
 from lexigram_actors.kernel.cell import Cell, Intent, State
+from lexigram_actors.kernel.groups import restart_together
 from lexigram_actors.kernel.restarts import (
     must_restart,
     record_restart,
     restart_delay,
-    restart_group,
     restarts_in_a_row,
     shuts_down,
 )
 from lexigram_actors.kernel.specs import (
-    ActorNode,
     ActorRestarted,
     AutoShutdown,
-    ChildCounts,
-    ChildInfo,
     ChildSpec,
     Exit,
     Mailbox,
@@ -256,7 +253,7 @@ class Supervision:
             self.close("shutdown", None, inf)
 
     def _restart(self, cell: Cell, exit_: Exit) -> None:
-        if not self._count_restart(exit_):
+        if not self.count_restart(exit_):
             return
         cell.state = State.RESTARTING
         if self.policy.strategy is not Strategy.ONE_FOR_ONE:
@@ -265,7 +262,7 @@ class Supervision:
                 self.working = True
                 self.system.nursery.start_soon(self._work, name=f"{self.name}: restart")
             return
-        delay = self._delay(cell)
+        delay = self.delay(cell)
         if delay:
             cell.restart_timer = self.system.timers.call_at(
                 trio.current_time() + delay, partial(self._restart_now, cell)
@@ -273,7 +270,7 @@ class Supervision:
         else:
             self._restart_now(cell)
 
-    def _count_restart(self, exit_: Exit) -> bool:
+    def count_restart(self, exit_: Exit) -> bool:
         """Whether one more restart is within the intensity; escalates when it is not."""
         policy = self.policy
         within, self.restart_times = record_restart(
@@ -293,7 +290,7 @@ class Supervision:
         else:
             self.owner.fail(error)
 
-    def _delay(self, cell: Cell) -> float:
+    def delay(self, cell: Cell) -> float:
         backoff = self.policy.backoff
         if backoff is None:
             return 0.0
@@ -305,12 +302,12 @@ class Supervision:
         cell.restart_timer = None
         if cell.state is not State.RESTARTING or self.closing:
             return
-        if not self._start_again(cell, by_hand=False):
+        if not self.start_again(cell, by_hand=False):
             # A constructor that raises counts as one more crash. The task between the two lets
             # others run, so that a supervisor with a generous intensity does not spin.
             self.system.nursery.start_soon(self._crash_again, cell, name=f"{cell.name}: restart")
 
-    def _start_again(self, cell: Cell, *, by_hand: bool) -> bool:
+    def start_again(self, cell: Cell, *, by_hand: bool) -> bool:
         """Start a child once more; False when its constructor raises (see `last_exit`)."""
         error = cell.last_exit.error if cell.last_exit else None
         cell.restarts += 1
@@ -338,8 +335,6 @@ class Supervision:
         cell.intent = Intent.TERMINATE
         cell.end(reason, None)
 
-    # --- groups
-
     async def _work(self) -> None:
         with trio.CancelScope() as self.scope:
             await self._restart_groups()
@@ -349,68 +344,7 @@ class Supervision:
         while self.crashed and not self.closing:
             cell = self.crashed.popleft()
             if cell.state is State.RESTARTING:  # else an earlier group has taken it along
-                await self._restart_group(cell)
-
-    async def _restart_group(self, crashed: Cell) -> None:
-        while True:
-            ids = restart_group(self.policy.strategy, list(self.children), crashed.id)
-            group = [self.children[id_] for id_ in ids]
-            await self._halt(group)
-            await trio.sleep(self._delay(crashed))
-            failed = await self._start_group(group)
-            if failed is None:
-                return
-            assert failed.last_exit is not None
-            if not self._count_restart(failed.last_exit):
-                return
-            crashed = failed
-
-    async def _halt(self, group: list[Cell]) -> None:
-        """Stop what runs of a group, in reverse order; a temporary child is gone then."""
-        for cell in reversed(group):
-            if cell.restart is Restart.TEMPORARY and cell.alive:
-                await self._terminate(cell)
-                continue
-            if cell.alive:
-                cell.begin_halt()
-                await cell.wait_down()
-                if cell.intent is not Intent.RESTART:
-                    continue  # terminated by hand meanwhile
-            cell.state = State.RESTARTING
-            cell.intent = Intent.RESTART
-
-    async def _start_group(self, group: list[Cell]) -> Cell | None:
-        """Start a group in order; returns the child that did not start, if one did not.
-
-        As in OTP, the children after one that is terminated by hand while it starts stay down.
-        """
-        for cell in group:
-            if cell.state is not State.RESTARTING or self.children.get(cell.id) is not cell:
-                continue  # terminated or deleted by hand meanwhile
-            if not self._start_again(cell, by_hand=True) or not await self._has_started(cell):
-                return cell
-            if cell.intent is Intent.TERMINATE:
-                self._leave_down(group)
-        return None
-
-    def _leave_down(self, group: list[Cell]) -> None:
-        for cell in group:
-            if cell.state is State.RESTARTING:
-                self.give_up_restart(cell, "shutdown")
-
-    async def _has_started(self, cell: Cell) -> bool:
-        """Wait for a child of a group to start; False when it failed to, and is to be tried again.
-
-        One that was terminated by hand meanwhile is none to try again.
-        """
-        if cell.state is State.STARTING:
-            try:
-                await cell.wait_started()
-            except ActorError:
-                if cell.intent is not Intent.TERMINATE:
-                    cell.state = State.RESTARTING
-                    return False
-        return True
+                await restart_together(self, cell)
 
     # --- by hand
 
@@ -421,9 +355,9 @@ class Supervision:
         return cell
 
     async def terminate_child(self, id: str) -> None:
-        await self._terminate(self._find(id))
+        await self.terminate(self._find(id))
 
-    async def _terminate(self, cell: Cell) -> None:
+    async def terminate(self, cell: Cell) -> None:
         if cell.state is State.DOWN:
             await checkpoint()
             return
@@ -511,40 +445,6 @@ class Supervision:
             reason = "shutdown"
         if cell.state is not State.DOWN:
             cell.begin_stop(reason, self._grace(cell))
-
-    # --- what can be seen
-
-    def running_refs(self) -> tuple[ActorRef[Any], ...]:
-        return tuple(cell.ref for cell in self.children.values() if cell.active)
-
-    def which_children(self) -> list[ChildInfo]:
-        return [
-            ChildInfo(cell.id, cell.ref if cell.active else None, cell.restart)
-            for cell in self.children.values()
-        ]
-
-    def count_children(self) -> ChildCounts:
-        cells = self.children.values()
-        supervisors = sum(cell.is_supervisor for cell in cells)
-        return ChildCounts(
-            specs=len(cells),
-            active=sum(cell.active for cell in cells),
-            supervisors=supervisors,
-            workers=len(cells) - supervisors,
-        )
-
-    def tree(self) -> tuple[ActorNode, ...]:
-        return tuple(_node(cell) for cell in self.children.values())
-
-
-def _node(cell: Cell) -> ActorNode:
-    return ActorNode(
-        name=cell.name,
-        state=cell.state.value,
-        restarts=cell.restarts,
-        queued=cell.mailbox.statistics().queued,
-        children=() if cell.supervision is None else cell.supervision.tree(),
-    )
 
 
 def _name_of(behaviour: Any) -> str:

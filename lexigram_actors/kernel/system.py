@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar, final, overload
 
 import trio
@@ -22,7 +21,9 @@ import trio
 from lexigram_actors.errors import RestartIntensityExceeded
 from lexigram_actors.events import EventBus
 from lexigram_actors.kernel.actor import Actor, ActorContext
-from lexigram_actors.kernel.cell import BATCH, BATCH_SECONDS, Cell, sole_error
+from lexigram_actors.kernel.cell import Cell
+from lexigram_actors.kernel.failures import sole_error
+from lexigram_actors.kernel.pacing import Pacer
 from lexigram_actors.kernel.refs import ActorRef, SupervisorRef
 from lexigram_actors.kernel.registry import Registry
 from lexigram_actors.kernel.specs import (
@@ -37,34 +38,12 @@ from lexigram_actors.kernel.specs import (
 from lexigram_actors.kernel.supervision import Supervision
 from lexigram_actors.kernel.supervisor import DynamicSupervisor, Supervisor
 from lexigram_actors.kernel.timers import TimerService
+from lexigram_actors.kernel.views import tree
 
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M")
 P = ParamSpec("P")
-
-
-@final
-class Pacer:
-    """Says when calls that do not wait have gone on long enough without a checkpoint.
-
-    A checkpoint costs ten times what such a call does. One in 100 calls, or a millisecond, keeps
-    fairness and cancellation within a millisecond.
-    """
-
-    __slots__ = ("left", "until")
-
-    def __init__(self) -> None:
-        self.left = BATCH
-        self.until = perf_counter() + BATCH_SECONDS
-
-    def due(self) -> bool:
-        self.left -= 1
-        if self.left > 0 and perf_counter() < self.until:
-            return False
-        self.left = BATCH
-        self.until = perf_counter() + BATCH_SECONDS
-        return True
 
 
 @final
@@ -163,7 +142,7 @@ class ActorSystem:
     def tree(self) -> ActorNode:
         """A snapshot of all actors: who supervises whom, and how each does."""
         state = "stopping" if self.children.closing else "running"
-        return ActorNode(self.name, state, 0, 0, self.children.tree())
+        return ActorNode(self.name, state, 0, 0, tree(self.children))
 
     def dead_letters(
         self, *, bound: int = 1024

@@ -1,0 +1,88 @@
+"""Restarting children together, as the strategies one_for_all and rest_for_one ask for.
+
+A group is stopped in reverse start order and started in start order. A child that does not start
+is one more crash: it is counted, and the group it belongs to is restarted once more. Between any
+two awaits somebody may terminate or delete a child by hand; each step looks at `state` and
+`intent` anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from lexigram_actors.errors import ActorError
+from lexigram_actors.kernel.cell import Cell, Intent, State
+from lexigram_actors.kernel.restarts import restart_group
+from lexigram_actors.kernel.specs import Restart
+
+if TYPE_CHECKING:
+    from lexigram_actors.kernel.supervision import Supervision
+
+
+async def restart_together(supervision: Supervision, crashed: Cell) -> None:
+    """Restart a child's group until all of it runs, or the intensity is used up."""
+    while True:
+        ids = restart_group(supervision.policy.strategy, list(supervision.children), crashed.id)
+        group = [supervision.children[id_] for id_ in ids]
+        await _halt(supervision, group)
+        await trio.sleep(supervision.delay(crashed))
+        failed = await _start(supervision, group)
+        if failed is None:
+            return
+        assert failed.last_exit is not None
+        if not supervision.count_restart(failed.last_exit):
+            return
+        crashed = failed
+
+
+async def _halt(supervision: Supervision, group: list[Cell]) -> None:
+    """Stop what runs of a group; a temporary child is gone then."""
+    for cell in reversed(group):
+        if cell.restart is Restart.TEMPORARY and cell.alive:
+            await supervision.terminate(cell)
+            continue
+        if cell.alive:
+            cell.begin_halt()
+            await cell.wait_down()
+            if cell.intent is not Intent.RESTART:
+                continue  # terminated by hand meanwhile
+        cell.state = State.RESTARTING
+        cell.intent = Intent.RESTART
+
+
+async def _start(supervision: Supervision, group: list[Cell]) -> Cell | None:
+    """Start a group; returns the child that did not start, if one did not.
+
+    As in OTP, the children after one that is terminated by hand while it starts stay down.
+    """
+    for cell in group:
+        if cell.state is not State.RESTARTING or supervision.children.get(cell.id) is not cell:
+            continue  # terminated or deleted by hand meanwhile
+        if not supervision.start_again(cell, by_hand=True) or not await _has_started(cell):
+            return cell
+        if cell.intent is Intent.TERMINATE:
+            _leave_down(supervision, group)
+    return None
+
+
+async def _has_started(cell: Cell) -> bool:
+    """Wait for a child to start; False when it failed to, and is to be tried again.
+
+    One that was terminated by hand meanwhile is none to try again.
+    """
+    if cell.state is State.STARTING:
+        try:
+            await cell.wait_started()
+        except ActorError:
+            if cell.intent is not Intent.TERMINATE:
+                cell.state = State.RESTARTING
+                return False
+    return True
+
+
+def _leave_down(supervision: Supervision, group: list[Cell]) -> None:
+    for cell in group:
+        if cell.state is State.RESTARTING:
+            supervision.give_up_restart(cell, "shutdown")
