@@ -211,5 +211,5 @@ def all_items(results: Iterable[Outcome]) -> list[Any]:
 async def until(condition: Callable[[], object], timeout: float = 20) -> None:
     """Wait until something is so that happens outside Trio, as in a thread or a process."""
     with trio.fail_after(timeout):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+        while not condition():
             await trio.sleep(0.001)

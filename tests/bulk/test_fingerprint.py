@@ -86,7 +86,7 @@ KINDS: list[Any] = [
     Decimal("1.1"),
     Fraction(1, 3),
     1 + 2j,
-    PurePosixPath("/tmp/x"),  # noqa: S108
+    PurePosixPath("/tmp/x"),
     datetime(2030, 1, 2, 3, tzinfo=UTC),
     date(2030, 1, 2),
     time(3),

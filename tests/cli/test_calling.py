@@ -249,7 +249,7 @@ def test_a_guessed_batch_whose_type_is_refused_is_suspect(
 
 
 def travelled(value: Any) -> Any:
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 - what trio-parallel does
+    return pickle.loads(pickle.dumps(value))
 
 
 def test_a_remote_call_loads_its_function_once_from_its_name(workshop: Workshop) -> None:

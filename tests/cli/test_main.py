@@ -143,10 +143,8 @@ def test_what_the_function_prints_does_not_disturb_the_json(workshop: Workshop) 
             "--json",
         )
         assert json.loads(done.stdout)["succeeded"] == 3
-        # Threads may print at once, so lines may be mixed; nothing is missing all the same.
-        assert sorted(done.stderr.split()) == sorted("printed 0 printed 1 printed 2".split()) or (
-            done.stderr.count("printed") == 3
-        )
+        # Threads may print at once, so their lines may be mixed; nothing is missing all the same.
+        assert done.stderr.count("printed") == 3
 
 
 def test_a_reader_that_goes_away_is_no_error(workshop: Workshop) -> None:

@@ -116,7 +116,7 @@ def test_a_results_line_is_told_from_others() -> None:
 def test_whatever_was_cut_the_rest_is_each_recorded_item_once(
     total: int, batch_size: int, seed: int, cut: int
 ) -> None:
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     batches = list(range(-(-total // batch_size)))
     dice.shuffle(batches)
     written, done = b"", []

@@ -136,8 +136,8 @@ def test_a_job_that_is_killed_at_random_moments_gets_through(
 ) -> None:
     """Each run is killed a random while after it has written a random number of lines."""
     workshop.items(300)
-    seed = random.randrange(10**6)  # noqa: S311
-    dice = random.Random(seed)  # noqa: S311
+    seed = random.randrange(10**6)
+    dice = random.Random(seed)
     out, kills = workshop.folder / "out.jsonl", 0
     while True:
         before, enough = lines_in(out), dice.randrange(10, 90)
