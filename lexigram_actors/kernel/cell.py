@@ -79,6 +79,11 @@ class Intent(Enum):
     RESTART = "restart"
 
 
+# Members as plain names: on Python 3.11 `State.DOWN` takes 70 ns, and a life looks at fifteen.
+STARTING, RUNNING, STOPPING, RESTARTING, DOWN = State
+TO_TERMINATE, TO_RESTART = Intent
+
+
 @final
 class Cell:
     """One actor over all its incarnations. See the module's head."""
@@ -150,7 +155,7 @@ class Cell:
         self.mailbox = MailboxQueue(mailbox, self)
         self.origin = contextvars.copy_context()  # the spawner's, for the task of each incarnation
         self._ref: ActorRef[Any] | None = None
-        self.state = State.DOWN
+        self.state = DOWN
         self.intent: Intent | None = None
         self.fresh = True  # has never been started successfully
         self.by_hand = True  # somebody waits for this start and is told when it fails
@@ -184,17 +189,17 @@ class Cell:
     @property
     def alive(self) -> bool:
         """Whether an incarnation exists."""
-        return self.state is not State.DOWN and self.state is not State.RESTARTING
+        return self.state is not DOWN and self.state is not RESTARTING
 
     @property
     def active(self) -> bool:
         """Whether it can be talked to: an incarnation exists, and is not one more try to start."""
-        return self.alive and (self.fresh or self.state is not State.STARTING)
+        return self.alive and (self.fresh or self.state is not STARTING)
 
     @property
     def is_down(self) -> bool:
         """Whether no incarnation exists and none is about to."""
-        return self.state is State.DOWN
+        return self.state is DOWN
 
     # --- start
 
@@ -212,11 +217,11 @@ class Cell:
         if isinstance(behaviour, type):
             self._start_instance(behaviour)
         elif self.is_supervisor:
-            self.state = State.STARTING
+            self.state = STARTING
             self.supervision = self.system.supervise(self, behaviour.supervision)
             self.supervision.begin()
         else:
-            self.state = State.STARTING
+            self.state = STARTING
             self.begin_task()
 
     def _start_instance(self, behaviour: type[Actor[Any]]) -> None:
@@ -225,7 +230,7 @@ class Cell:
         actor.__init__(*self.args, **self.kwargs)  # type: ignore[misc]
         self.actor = actor
         if behaviour.started is not Actor.started:
-            self.state = State.STARTING
+            self.state = STARTING
             self.begin_task()
             return
         self._mark_started()
@@ -236,7 +241,7 @@ class Cell:
 
     def _mark_started(self) -> None:
         self.fresh = False
-        self.state = State.RUNNING if self.stop_reason is None else State.STOPPING
+        self.state = RUNNING if self.stop_reason is None else STOPPING
         if self.start_outcome is not None:
             outcome, self.start_outcome = self.start_outcome, None
             outcome.answer(None)
@@ -256,7 +261,7 @@ class Cell:
         try:
             await outcome.wait()
         except trio.Cancelled:
-            self.intent, self.fresh = Intent.TERMINATE, fresh
+            self.intent, self.fresh = TO_TERMINATE, fresh
             self.begin_stop("cancelled", 0.0)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLEANUP):
                 await self.wait_down()
@@ -292,7 +297,7 @@ class Cell:
             self._mark_started()
             await self.behaviour(self.context, *self.args, **self.kwargs)
             return
-        if self.state is State.STARTING:
+        if self.state is STARTING:
             await actor.started()
             self._mark_started()
         await self._serve(actor)
@@ -304,7 +309,7 @@ class Cell:
         items = mailbox.queue()
         context, task = self.context, self.task
         assert context is not None
-        left, until = BATCH, perf_counter() + BATCH_SECONDS
+        left, until = BATCH, 0.0
         while True:
             while items and not self.halting:
                 item = items.popleft()
@@ -317,16 +322,20 @@ class Cell:
                     context.ask = None
                 else:
                     await receive(item)
+                if not items and not mailbox.senders:
+                    break  # it parks, which is a checkpoint
                 left -= 1
-                if not left or perf_counter() > until:
+                if not until:  # the clock is read only where there is a second message
+                    until = perf_counter() + BATCH_SECONDS
+                elif not left or perf_counter() > until:
                     await checkpoint()
                     left, until = BATCH, perf_counter() + BATCH_SECONDS
             if self.stop_reason is not None:
                 return
-            if not mailbox.ready():
+            if not items and not (mailbox.senders and mailbox.ready()):
                 mailbox.receiver = task
                 await wait_task_rescheduled(mailbox.stop_waiting)
-                left, until = BATCH, perf_counter() + BATCH_SECONDS
+                left, until = BATCH, 0.0
 
     async def _wind_up(self, error: BaseException | None, reason: str) -> None:
         """Everything that has to happen between the last message and the end."""
@@ -336,7 +345,7 @@ class Cell:
         elif self.stop_reason is not None:
             reason = self.stop_reason
         try:
-            if self.actor is not None and self.state is not State.STARTING:
+            if self.actor is not None and self.state is not STARTING:
                 error = await self._say_goodbye(self.actor, reason) or error
             if self.supervision is not None:
                 self.supervision.closing = True
@@ -371,9 +380,9 @@ class Cell:
         It takes no more messages, handles what is queued until `grace` seconds have passed (None:
         its own `shutdown`), is cancelled then. Asked again, the shorter deadline holds.
         """
-        if self.state is State.DOWN:
+        if self.state is DOWN:
             return
-        if self.state is State.RESTARTING:
+        if self.state is RESTARTING:
             self.parent.give_up_restart(self, reason)
             return
         if self.stop_reason is None:
@@ -383,7 +392,7 @@ class Cell:
 
     def begin_halt(self) -> None:
         """Ask the incarnation to end after the message in hand; the next one goes on from there."""
-        self.intent = Intent.RESTART
+        self.intent = TO_RESTART
         self.halting = True
         if self.stop_reason is None:
             self._announce_stop("shutdown")
@@ -391,8 +400,8 @@ class Cell:
 
     def _announce_stop(self, reason: str) -> None:
         self.stop_reason = reason
-        if self.state is State.RUNNING:
-            self.state = State.STOPPING
+        if self.state is RUNNING:
+            self.state = STOPPING
         if self.context is not None:
             self.context.announce_stop()
 
@@ -479,13 +488,13 @@ class Cell:
     def end(self, reason: str, error: BaseException | None) -> None:
         """The incarnation is over. Plain calls only: nothing can come in between."""
         exit_ = self.last_exit = Exit(self.name, reason, error)
-        started = self.state is not State.STARTING
+        started = self.state is not STARTING
         self._leave(exit_, started)
         links, self.links = self.links, None
         monitors, self.monitors = self.monitors, None
         outcome, self.start_outcome = self.start_outcome, None
         self.parent.child_ended(self, exit_, started)
-        if self.state is State.DOWN:
+        if self.state is DOWN:
             self.retire(exit_)
         self.system.events.publish(exit_)
         if outcome is not None:
@@ -498,7 +507,7 @@ class Cell:
     def _leave(self, exit_: Exit, started: bool) -> None:
         if exit_.reason == "failed" and (started or not self.by_hand):
             logger.error("actor %r failed", self.name, exc_info=exit_.error)
-        self.state = State.DOWN
+        self.state = DOWN
         if self.context is not None:
             self.context.close(self._why(exit_) if self.context.ask is not None else None)
         if self.watch is not None:
@@ -519,8 +528,12 @@ class Cell:
 
     def retire(self, exit_: Exit) -> None:
         """No incarnation follows: what is queued becomes dead letters, askers are told."""
-        self.mailbox.close(exit_.reason)
-        for item in self.mailbox.drain():
+        mailbox = self.mailbox
+        mailbox.close(exit_.reason)
+        if not mailbox.items:
+            mailbox.items = None
+            return
+        for item in mailbox.drain():
             message = item.message if type(item) is Ask else item
             self.system.events.publish(DeadLetter(message, self.name, exit_.reason))
             if type(item) is Ask:

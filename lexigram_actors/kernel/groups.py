@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from lexigram_actors.errors import ActorError
-from lexigram_actors.kernel.cell import Cell, Intent, State
+from lexigram_actors.kernel.cell import RESTARTING, STARTING, TO_RESTART, TO_TERMINATE, Cell
 from lexigram_actors.kernel.restarts import restart_group
 from lexigram_actors.kernel.specs import Restart
 
@@ -46,10 +46,10 @@ async def _halt(supervision: Supervision, group: list[Cell]) -> None:
         if cell.alive:
             cell.begin_halt()
             await cell.wait_down()
-            if cell.intent is not Intent.RESTART:
+            if cell.intent is not TO_RESTART:
                 continue  # terminated by hand meanwhile
-        cell.state = State.RESTARTING
-        cell.intent = Intent.RESTART
+        cell.state = RESTARTING
+        cell.intent = TO_RESTART
 
 
 async def _start(supervision: Supervision, group: list[Cell]) -> Cell | None:
@@ -58,11 +58,11 @@ async def _start(supervision: Supervision, group: list[Cell]) -> Cell | None:
     As in OTP, the children after one that is terminated by hand while it starts stay down.
     """
     for cell in group:
-        if cell.state is not State.RESTARTING or supervision.children.get(cell.id) is not cell:
+        if cell.state is not RESTARTING or supervision.children.get(cell.id) is not cell:
             continue  # terminated or deleted by hand meanwhile
         if not supervision.start_again(cell, by_hand=True) or not await _has_started(cell):
             return cell
-        if cell.intent is Intent.TERMINATE:
+        if cell.intent is TO_TERMINATE:
             _leave_down(supervision, group)
     return None
 
@@ -72,17 +72,17 @@ async def _has_started(cell: Cell) -> bool:
 
     One that was terminated by hand meanwhile is none to try again.
     """
-    if cell.state is State.STARTING:
+    if cell.state is STARTING:
         try:
             await cell.wait_started()
         except ActorError:
-            if cell.intent is not Intent.TERMINATE:
-                cell.state = State.RESTARTING
+            if cell.intent is not TO_TERMINATE:
+                cell.state = RESTARTING
                 return False
     return True
 
 
 def _leave_down(supervision: Supervision, group: list[Cell]) -> None:
     for cell in group:
-        if cell.state is State.RESTARTING:
+        if cell.state is RESTARTING:
             supervision.give_up_restart(cell, "shutdown")

@@ -26,6 +26,8 @@ from lexigram_actors.errors import ActorStopped, MailboxFull
 from lexigram_actors.kernel.specs import Mailbox, MailboxStatistics, Overflow
 from lexigram_actors.kernel.waiting import Ask
 
+BLOCK = Overflow.BLOCK  # as a plain name: see cell.py
+
 GAVE_UP = object()
 """In place of a message: its sender no longer waits."""
 
@@ -186,7 +188,7 @@ class MailboxQueue:
 
     def _overflow(self, item: Any) -> bool:
         policy = self.overflow
-        if policy is Overflow.BLOCK:
+        if policy is BLOCK:
             return False
         if policy is Overflow.COALESCE:
             if not self._supersede(item):
@@ -294,6 +296,8 @@ class MailboxQueue:
         """Take no more messages; who waits for room gets `ActorStopped`, what is queued stays."""
         if self.closed_by is None:
             self.closed_by = reason
+        if self.senders is None:
+            return
         senders, self.senders = self.senders, None
         for sender in senders or ():
             if isinstance(sender, Ask):

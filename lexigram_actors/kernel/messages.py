@@ -39,7 +39,7 @@ class Messages(AsyncIterator[M]):
             raise trio.BusyResourceError(f"another task reads the mailbox of actor {cell.name!r}")
         if cell.system.pacer.due():
             await checkpoint()
-        while cell.halting or not mailbox.ready():
+        while cell.halting or not (mailbox.items or mailbox.ready()):
             if cell.stop_reason is not None:
                 raise StopAsyncIteration
             await mailbox.wait_mail()

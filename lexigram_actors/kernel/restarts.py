@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from lexigram_actors.kernel.specs import AutoShutdown, Backoff, Restart, Strategy
 
+PERMANENT = Restart.PERMANENT  # as plain names: see cell.py
+TRANSIENT = Restart.TRANSIENT
+
 
 def must_restart(restart: Restart, reason: str) -> bool:
     """Whether an actor that ended by itself is started again."""
-    if restart is Restart.PERMANENT:
+    if restart is PERMANENT:
         return True
-    return restart is Restart.TRANSIENT and reason == "failed"
+    return restart is TRANSIENT and reason == "failed"
 
 
 def record_restart(

@@ -174,6 +174,8 @@ class Backoff:
 
 def check_seconds(name: str, value: float) -> float:
     """`value`, when it is a number >= 0 or inf."""
+    if type(value) is float and value >= 0.0:  # the common case, on the path of every spawn
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value) or value < 0:
         raise ConfigurationError(f"{name} is a number >= 0 or inf, not {value!r}")
     return value

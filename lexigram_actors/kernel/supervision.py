@@ -27,7 +27,7 @@ from lexigram_actors.errors import (
     ChildError,
     RestartIntensityExceeded,
 )
-from lexigram_actors.kernel.cell import Cell, Intent, State
+from lexigram_actors.kernel.cell import DOWN, RESTARTING, STARTING, TO_RESTART, TO_TERMINATE, Cell
 from lexigram_actors.kernel.groups import restart_together
 from lexigram_actors.kernel.restarts import (
     must_restart,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from lexigram_actors.kernel.refs import ActorRef
     from lexigram_actors.kernel.system import ActorSystem
 
+TEMPORARY = Restart.TEMPORARY  # as a plain name: see cell.py
 DEFAULT_POLICY = SupervisionPolicy()
 
 
@@ -178,7 +179,7 @@ class Supervision:
     async def _start_by_hand(self, cell: Cell) -> ActorRef[Any]:
         """Start a child for somebody who waits for it and is told when it fails."""
         self._launch(cell)
-        if cell.state is State.STARTING:
+        if cell.state is STARTING:
             await cell.wait_started()
         elif self.system.pacer.due():
             await checkpoint()
@@ -188,7 +189,7 @@ class Supervision:
         try:
             cell.start(by_hand=True)
         except Exception as exc:
-            cell.state = State.DOWN
+            cell.state = DOWN
             cell.last_exit = Exit(cell.name, "failed", exc)
             if cell.fresh:
                 self._forget(cell)
@@ -221,9 +222,9 @@ class Supervision:
         """
         if self.closing or self.system.torn_down:
             self._keep_or_forget(cell)
-        elif cell.intent is Intent.RESTART:
-            cell.state = State.RESTARTING
-        elif cell.intent is Intent.TERMINATE or (cell.by_hand and not started):
+        elif cell.intent is TO_RESTART:
+            cell.state = RESTARTING
+        elif cell.intent is TO_TERMINATE or (cell.by_hand and not started):
             self._keep_or_forget(cell)
         elif must_restart(cell.restart, exit_.reason):
             self._restart(cell, exit_)
@@ -234,7 +235,7 @@ class Supervision:
 
     def _keep_or_forget(self, cell: Cell) -> None:
         """A static supervisor keeps its children's specs, except those of temporary ones."""
-        if cell.restart is Restart.TEMPORARY or self.policy.dynamic or cell.fresh or self.closing:
+        if cell.restart is TEMPORARY or self.policy.dynamic or cell.fresh or self.closing:
             self._forget(cell)
 
     def _forget(self, cell: Cell) -> None:
@@ -245,7 +246,7 @@ class Supervision:
         left = [
             cell.id
             for cell in self.children.values()
-            if cell.significant and cell is not ended and cell.state is not State.DOWN
+            if cell.significant and cell is not ended and cell.state is not DOWN
         ]
         if self.policy.auto_shutdown is not AutoShutdown.NEVER and shuts_down(
             self.policy.auto_shutdown, left
@@ -255,7 +256,7 @@ class Supervision:
     def _restart(self, cell: Cell, exit_: Exit) -> None:
         if not self.count_restart(exit_):
             return
-        cell.state = State.RESTARTING
+        cell.state = RESTARTING
         if self.policy.strategy is not Strategy.ONE_FOR_ONE:
             self.crashed.append(cell)
             if not self.working:
@@ -300,7 +301,7 @@ class Supervision:
 
     def _restart_now(self, cell: Cell) -> None:
         cell.restart_timer = None
-        if cell.state is not State.RESTARTING or self.closing:
+        if cell.state is not RESTARTING or self.closing:
             return
         if not self.start_again(cell, by_hand=False):
             # A constructor that raises counts as one more crash. The task between the two lets
@@ -316,7 +317,7 @@ class Supervision:
         try:
             cell.start(by_hand=by_hand)
         except Exception as exc:  # noqa: BLE001 - reported as the child's exit
-            cell.state = State.RESTARTING
+            cell.state = RESTARTING
             cell.last_exit = Exit(cell.name, "failed", exc)
             return False
         self.system.events.publish(ActorRestarted(cell.name, cell.restarts, error))
@@ -324,7 +325,7 @@ class Supervision:
 
     async def _crash_again(self, cell: Cell) -> None:
         await checkpoint()
-        if cell.state is State.RESTARTING and not self.closing and cell.last_exit is not None:
+        if cell.state is RESTARTING and not self.closing and cell.last_exit is not None:
             cell.end("failed", cell.last_exit.error)
 
     def give_up_restart(self, cell: Cell, reason: str) -> None:
@@ -332,7 +333,7 @@ class Supervision:
         if cell.restart_timer is not None:
             cell.restart_timer.cancel()
             cell.restart_timer = None
-        cell.intent = Intent.TERMINATE
+        cell.intent = TO_TERMINATE
         cell.end(reason, None)
 
     async def _work(self) -> None:
@@ -343,7 +344,7 @@ class Supervision:
     async def _restart_groups(self) -> None:
         while self.crashed and not self.closing:
             cell = self.crashed.popleft()
-            if cell.state is State.RESTARTING:  # else an earlier group has taken it along
+            if cell.state is RESTARTING:  # else an earlier group has taken it along
                 await restart_together(self, cell)
 
     # --- by hand
@@ -358,11 +359,11 @@ class Supervision:
         await self.terminate(self._find(id))
 
     async def terminate(self, cell: Cell) -> None:
-        if cell.state is State.DOWN:
+        if cell.state is DOWN:
             await checkpoint()
             return
         if cell.alive:
-            cell.intent = Intent.TERMINATE
+            cell.intent = TO_TERMINATE
         cell.begin_stop("shutdown", None)
         if cell.alive:
             await cell.next_exit()
@@ -379,7 +380,7 @@ class Supervision:
 
     def _stopped(self, id: str) -> Cell:
         cell = self._find(id)
-        if cell.state is not State.DOWN:
+        if cell.state is not DOWN:
             raise ChildError(self.name, id, "running" if cell.active else "restarting")
         return cell
 
@@ -443,7 +444,7 @@ class Supervision:
         reason = self.owner.stop_reason if self.owner is not None else None
         if reason is None or reason == "stopped":
             reason = "shutdown"
-        if cell.state is not State.DOWN:
+        if cell.state is not DOWN:
             cell.begin_stop(reason, self._grace(cell))
 
 

@@ -66,6 +66,9 @@ class Ask(Outcome):
 
     __slots__ = ("message",)
 
-    def __init__(self, message: Any) -> None:
-        super().__init__()
+    def __init__(self, message: Any) -> None:  # no super(): one is made for every ask
+        self.task = None
+        self.settled = False
+        self.value = None
+        self.error = None
         self.message = message
