@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from lexigram_actors.errors import ActorError
-from lexigram_actors.kernel.cell import RESTARTING, STARTING, TO_RESTART, TO_TERMINATE, Cell
+from lexigram_actors.kernel.cell import (
+    IN_GROUP,
+    RESTARTING,
+    STARTING,
+    TO_RESTART,
+    TO_TERMINATE,
+    Cell,
+)
 from lexigram_actors.kernel.restarts import restart_group
 from lexigram_actors.kernel.specs import Restart
 
@@ -38,7 +45,12 @@ async def restart_together(supervision: Supervision, crashed: Cell) -> None:
 
 
 async def _halt(supervision: Supervision, group: list[Cell]) -> None:
-    """Stop what runs of a group; a temporary child is gone then."""
+    """Stop what runs of a group; a temporary child is gone then.
+
+    Children that were down before come along, as in OTP; not those that somebody terminates, or
+    that end well, meanwhile.
+    """
+    down_before = {cell for cell in group if cell.is_down}
     for cell in reversed(group):
         if cell.restart is Restart.TEMPORARY and cell.alive:
             await supervision.terminate(cell)
@@ -48,6 +60,8 @@ async def _halt(supervision: Supervision, group: list[Cell]) -> None:
             await cell.wait_down()
             if cell.intent is not TO_RESTART:
                 continue  # terminated by hand meanwhile
+        elif cell.is_down and cell not in down_before:
+            continue
         cell.state = RESTARTING
         cell.intent = TO_RESTART
 
@@ -60,7 +74,7 @@ async def _start(supervision: Supervision, group: list[Cell]) -> Cell | None:
     for cell in group:
         if cell.state is not RESTARTING or supervision.children.get(cell.id) is not cell:
             continue  # terminated or deleted by hand meanwhile
-        if not supervision.start_again(cell, by_hand=True) or not await _has_started(cell):
+        if not supervision.start_again(cell, IN_GROUP) or not await _has_started(cell):
             return cell
         if cell.intent is TO_TERMINATE:
             _leave_down(supervision, group)
@@ -76,9 +90,7 @@ async def _has_started(cell: Cell) -> bool:
         try:
             await cell.wait_started()
         except ActorError:
-            if cell.intent is not TO_TERMINATE:
-                cell.state = RESTARTING
-                return False
+            return cell.intent is TO_TERMINATE
     return True
 
 

@@ -24,6 +24,9 @@ class Registry:
             raise ActorNameTaken(cell.name)
         self.cells[cell.name] = cell
 
+    def has(self, name: str) -> bool:
+        return name in self.cells
+
     def remove(self, cell: Cell) -> None:
         if self.cells.get(cell.name) is cell:
             del self.cells[cell.name]

@@ -25,9 +25,21 @@ from lexigram_actors.errors import (
     ActorFailed,
     ActorStopped,
     ChildError,
+    ConfigurationError,
     RestartIntensityExceeded,
 )
-from lexigram_actors.kernel.cell import DOWN, RESTARTING, STARTING, TO_RESTART, TO_TERMINATE, Cell
+from lexigram_actors.kernel.cell import (
+    ALONE,
+    BY_HAND,
+    DOWN,
+    IN_GROUP,
+    RESTARTING,
+    STARTING,
+    TO_RESTART,
+    TO_TERMINATE,
+    Cell,
+    Start,
+)
 from lexigram_actors.kernel.groups import restart_together
 from lexigram_actors.kernel.restarts import (
     must_restart,
@@ -110,13 +122,23 @@ class Supervision:
         """Start a child that has no spec of its own."""
         check_behaviour(behaviour)
         check_seconds("shutdown", shutdown)
+        if type(restart) is not Restart:
+            raise ConfigurationError(f"restart is a Restart, not {restart!r}")
         if name is None:
-            self.serial += 1
-            name = f"{_name_of(behaviour)}-{self.serial}"
+            name = self._free_name(behaviour)
+        elif not isinstance(name, str) or not name:
+            raise ConfigurationError(f"an actor's name is a string, not empty, not {name!r}")
         cell = self._make(
             name, behaviour, args, kwargs, restart, shutdown, as_mailbox(mailbox), False
         )
         return await self._start_by_hand(cell)
+
+    def _free_name(self, behaviour: Any) -> str:
+        while True:
+            self.serial += 1
+            name = f"{_name_of(behaviour)}-{self.serial}"
+            if not self.system.registry.has(self._full_name(name)):
+                return name
 
     async def start_child(self, spec: ChildSpec) -> ActorRef[Any]:
         self.policy.check_child(spec)
@@ -187,12 +209,13 @@ class Supervision:
 
     def _launch(self, cell: Cell) -> None:
         try:
-            cell.start(by_hand=True)
-        except Exception as exc:
-            cell.state = DOWN
+            cell.start(BY_HAND)
+        except BaseException as exc:
+            self._keep_or_forget(cell)
+            cell.give_up("failed")
+            if not isinstance(exc, Exception):
+                raise
             cell.last_exit = Exit(cell.name, "failed", exc)
-            if cell.fresh:
-                self._forget(cell)
             raise ActorFailed(cell.name, exc) from exc
 
     def begin(self) -> None:
@@ -224,8 +247,10 @@ class Supervision:
             self._keep_or_forget(cell)
         elif cell.intent is TO_RESTART:
             cell.state = RESTARTING
-        elif cell.intent is TO_TERMINATE or (cell.by_hand and not started):
+        elif cell.intent is TO_TERMINATE or (cell.way is BY_HAND and not started):
             self._keep_or_forget(cell)
+        elif cell.way is IN_GROUP and not started:
+            cell.state = RESTARTING  # the group tries again, or gives up
         elif must_restart(cell.restart, exit_.reason):
             self._restart(cell, exit_)
         else:
@@ -303,30 +328,37 @@ class Supervision:
         cell.restart_timer = None
         if cell.state is not RESTARTING or self.closing:
             return
-        if not self.start_again(cell, by_hand=False):
+        if not self.start_again(cell, ALONE):
             # A constructor that raises counts as one more crash. The task between the two lets
             # others run, so that a supervisor with a generous intensity does not spin.
             self.system.nursery.start_soon(self._crash_again, cell, name=f"{cell.name}: restart")
 
-    def start_again(self, cell: Cell, *, by_hand: bool) -> bool:
+    def start_again(self, cell: Cell, way: Start) -> bool:
         """Start a child once more; False when its constructor raises (see `last_exit`)."""
         error = cell.last_exit.error if cell.last_exit else None
         cell.restarts += 1
         if self.policy.backoff is not None:
             cell.begun_at = trio.current_time()
         try:
-            cell.start(by_hand=by_hand)
-        except Exception as exc:  # noqa: BLE001 - reported as the child's exit
+            cell.start(way)
+        except Exception:  # noqa: BLE001 - it is the child's exit
             cell.state = RESTARTING
-            cell.last_exit = Exit(cell.name, "failed", exc)
+            assert cell.last_exit is not None
+            self.system.events.publish(cell.last_exit)
             return False
+        except BaseException as exc:  # noqa: BLE001 - raised again from the system's block
+            self.system.crash(exc)
+            return True
         self.system.events.publish(ActorRestarted(cell.name, cell.restarts, error))
         return True
 
     async def _crash_again(self, cell: Cell) -> None:
         await checkpoint()
         if cell.state is RESTARTING and not self.closing and cell.last_exit is not None:
-            cell.end("failed", cell.last_exit.error)
+            cell.state = DOWN
+            self._restart(cell, cell.last_exit)
+            if cell.is_down:
+                cell.retire(cell.last_exit)
 
     def give_up_restart(self, cell: Cell, reason: str) -> None:
         """A child that waits to be restarted is to stay down instead."""
@@ -334,7 +366,8 @@ class Supervision:
             cell.restart_timer.cancel()
             cell.restart_timer = None
         cell.intent = TO_TERMINATE
-        cell.end(reason, None)
+        self._keep_or_forget(cell)
+        cell.give_up(reason)
 
     async def _work(self) -> None:
         with trio.CancelScope() as self.scope:
@@ -422,7 +455,9 @@ class Supervision:
         if self.limit == inf:
             return None
         left = max(0.0, self.limit - trio.current_time())
-        return left if cell.is_supervisor else min(cell.shutdown, left)
+        if cell.is_supervisor:
+            return left if cell.shutdown else 0.0
+        return min(cell.shutdown, left)
 
     async def stop_children(self) -> None:
         """Stop all children, the last started first; a dynamic supervisor's all at once."""

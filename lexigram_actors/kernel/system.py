@@ -60,8 +60,9 @@ class ActorSystem:
         self.children = Supervision(self, None, policy)
         self.nursery: trio.Nursery  # set once the system runs
         self.timers: TimerService
-        self.torn_down = False  # the nursery is being cancelled: nothing can be started any more
+        self.torn_down = False  # everything ends: nothing is started again
         self.failure: RestartIntensityExceeded | None = None
+        self.crashed: BaseException | None = None
         self.body_scope = trio.CancelScope()
 
     @overload
@@ -168,6 +169,19 @@ class ActorSystem:
             self.children.closing = True
             self.body_scope.cancel()
 
+    def crash(self, error: BaseException) -> None:
+        """An actor raised what is no failure (Ctrl-C, `SystemExit`): end it all, and raise that.
+
+        It is kept here instead of breaking the nursery, so that every actor is still stopped in
+        order and says its goodbye.
+        """
+        if self.crashed is None:
+            self.crashed = sole_error(error)
+            self.torn_down = True
+            self.children.closing = True
+            self.children.hasten(0.0)
+            self.body_scope.cancel()
+
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Hold the actors' nursery open until it is closed."""
         with trio.CancelScope(shield=True):  # noqa: ASYNC100 - the nursery's end waits
@@ -221,30 +235,52 @@ async def open_system(
     """
     policy = SupervisionPolicy(max_restarts=max_restarts, period=period, backoff=backoff)
     system = ActorSystem(name, grace, policy)
+    block = _Block()
     try:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope(shield=True):  # it starts at once, or not at all
                 await nursery.start(system.run)
             nursery.start_soon(system.notice_cancellation)
-            async with _shutting_down(system, nursery):
-                with system.body_scope:
-                    yield system
-    except BaseExceptionGroup as group:
-        error = sole_error(group)
-        if error is group:
-            raise
-        raise error from error.__cause__
+            with block, system.body_scope:
+                yield system
+            hurry = block.error is not None or system.crashed is not None
+            with trio.CancelScope(shield=True):  # each actor's own deadline bounds it
+                await system.shut_down(0.0 if hurry else grace)
+            nursery.cancel_scope.cancel()
+    except BaseException as exc:
+        # From outside: the cancellation that the block has noticed, or will raise in a moment.
+        if block.error is None or _without_cancelled(exc) is not None:
+            raise sole_error(exc) from None
+    _raise_first(system, block.error)
+
+
+class _Block:
+    """Keeps what the body of a block raises, for later: a nursery would put it into a group."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        self.error = error
+        return True
+
+
+def _without_cancelled(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1]
+    return None if isinstance(error, trio.Cancelled) else error
+
+
+def _raise_first(system: ActorSystem, block_error: BaseException | None) -> None:
+    """Raise what ended a system, if anything did; what is not raised is logged."""
+    if system.crashed is not None:
+        raise system.crashed
+    if block_error is not None:
+        if system.failure is not None:
+            logger.error("%s; its block then raised", system.failure, exc_info=system.failure)
+        raise block_error
     if system.failure is not None:
         raise system.failure
-
-
-@asynccontextmanager
-async def _shutting_down(system: ActorSystem, nursery: trio.Nursery) -> AsyncIterator[None]:
-    grace = 0.0
-    try:
-        yield
-        grace = system.grace
-    finally:
-        with trio.CancelScope(shield=True):  # each actor's own deadline bounds it
-            await system.shut_down(grace)
-        nursery.cancel_scope.cancel()
