@@ -33,7 +33,7 @@ class MailboxFull(ActorError):
 
     code = "LEX_ERR_ACT_002"
 
-    def __init__(self, actor: str, bound: int, **facts: Unpack[ErrorFacts]) -> None:
+    def __init__(self, actor: str, bound: float, **facts: Unpack[ErrorFacts]) -> None:
         self.actor = actor
         self.bound = bound
         facts.setdefault("details", {"actor": actor, "bound": bound})

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 import trio
 from trio_util import AsyncBool
 
-from lexigram_actors.errors import ActorStopped, ConfigurationError, MailboxFull
+from lexigram_actors.errors import ActorError, ActorStopped, ConfigurationError, MailboxFull
 from lexigram_actors.kernel.links import link, unlink
 from lexigram_actors.kernel.messages import Messages
-from lexigram_actors.kernel.specs import DeadLetter, Restart, check_seconds
+from lexigram_actors.kernel.specs import (
+    ActorBehaviour,
+    DeadLetter,
+    Restart,
+    check_seconds,
+    is_plain_function,
+)
 from lexigram_actors.kernel.views import running_refs
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-class Actor(ABC, Generic[M]):
+class Actor(ABC, ActorBehaviour, Generic[M]):
     """A serial owner of some state: it handles one message after the other.
 
         class Counter(Actor[int]):
@@ -48,6 +54,14 @@ class Actor(ABC, Generic[M]):
     __slots__ = ("context",)
 
     context: ActorContext[M]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("receive", "started", "stopping"):
+            if is_plain_function(cls.__dict__.get(name)):
+                raise ConfigurationError(
+                    f"{cls.__name__}.{name} is not async: write `async def {name}`"
+                )
 
     @abstractmethod
     async def receive(self, message: M) -> Any:
@@ -71,12 +85,14 @@ class Actor(ABC, Generic[M]):
 class ActorContext(Generic[M]):
     """An actor's view of itself and its surroundings; a new one at every start."""
 
-    __slots__ = ("_stopping", "ask", "cell", "timers")
+    __slots__ = ("_prune_at", "_stopping", "ask", "cell", "closed", "timers")
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.ask: Ask | None = None  # the one in hand
+        self.closed = False  # the incarnation is over
         self.timers: list[Timer] | None = None
+        self._prune_at = 16
         self._stopping: AsyncBool | None = None
 
     @property
@@ -139,6 +155,7 @@ class ActorContext(Generic[M]):
         It is stopped before this actor ends. Children that are restarted share an intensity of one
         restart in five seconds; one more, and this actor fails with `RestartIntensityExceeded`.
         """
+        self._check_open()
         cell = self.cell
         if cell.supervision is None:
             cell.supervision = cell.system.supervise(cell)
@@ -153,6 +170,12 @@ class ActorContext(Generic[M]):
         an actor that has ended has the same effect at once. The link ends with either incarnation.
         As Erlang's links, but no exit can be trapped: use `monitor`.
         """
+        self._check_open()
+        if not self.cell.alive:
+            raise ActorError(
+                f"actor {self.cell.name!r} is not there yet",
+                hint="link in `started`, not `__init__`",
+            )
         link(self.cell, ref.cell)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
@@ -178,25 +201,33 @@ class ActorContext(Generic[M]):
         return self._send_at(trio.current_time() + interval, interval, message)
 
     def _send_at(self, deadline: float, interval: float | None, message: M) -> Timer:
-        if self.cell.context is not self or not self.cell.alive:
-            raise ActorStopped(self.cell.name, "this incarnation has ended")
+        self._check_open()
         send = partial(self._send, message)
         timer = self.cell.system.timers.call_at(deadline, send, interval)
         if self.timers is None:
             self.timers = []
-        self.timers = [earlier for earlier in self.timers if earlier.active]
+        elif len(self.timers) >= self._prune_at:
+            self.timers = [earlier for earlier in self.timers if earlier.active]
+            self._prune_at = max(16, 2 * len(self.timers))
         self.timers.append(timer)
         return timer
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ActorStopped(self.cell.name, "this incarnation has ended")
 
     def _send(self, message: M) -> None:
         cell = self.cell
         try:
             if cell.mailbox.offer(message):
                 return
-            refusal: Exception = cell.mailbox.refuse()
-        except (MailboxFull, ActorStopped) as exc:
-            refusal = exc
-        cell.system.events.publish(DeadLetter(message, cell.name, str(refusal)))
+            cell.mailbox.refuse()
+            reason = "mailbox full"
+        except MailboxFull:
+            reason = "mailbox full"
+        except ActorStopped as exc:
+            reason = exc.reason
+        cell.system.events.publish(DeadLetter(message, cell.name, reason))
 
     # --- the kernel's side
 
@@ -211,4 +242,5 @@ class ActorContext(Generic[M]):
         if self.ask is not None and unanswered is not None:
             self.ask.fail(unanswered)
             self.ask = None
+        self.closed = True
         self.announce_stop()

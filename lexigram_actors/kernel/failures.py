@@ -23,8 +23,8 @@ def sole_error(error: BaseException) -> BaseException:
 
 def report_unresponsive(cell: Cell, grace: float) -> None:
     """Say in the log and on the bus that an actor was cancelled and still runs, and where."""
-    if cell.task is None:
-        return
+    if cell.task is None or (cell.parting and cell.scope is None):
+        return  # it has ended, or only waits for its children, who have deadlines of their own
     frames = cell.task.iter_await_frames()
     stack = "".join(traceback.StackSummary.extract(frames).format())
     report = ActorUnresponsive(cell.name, grace, stack)

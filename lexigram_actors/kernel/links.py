@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def link(one: Cell, other: Cell) -> None:
     """Link two actors; with one that has ended, that end takes effect at once."""
+    if one is other:
+        return
     if not other.alive:
         _follow(one, other.last_exit or Exit(other.name, "stopped"))
         return
@@ -30,11 +32,24 @@ def unlink(one: Cell, other: Cell) -> None:
 
 
 def break_links(cell: Cell, partners: set[Cell], exit_: Exit) -> None:
-    """Let the partners of an actor that ended follow it."""
-    for partner in partners:
-        if partner.links is not None:
-            partner.links.discard(cell)
-        _follow(partner, exit_)
+    """Let the partners of an actor that ended follow it.
+
+    A partner may end there and then, and its own partners with it: they are taken in turn, not in
+    depth, so that a long chain does not meet Python's limit of recursion.
+    """
+    broken = cell.system.broken_links
+    broken.extend((cell, partner, exit_) for partner in partners)
+    if cell.system.breaking_links:
+        return
+    cell.system.breaking_links = True
+    try:
+        while broken:
+            ended, partner, why = broken.popleft()
+            if partner.links is not None:
+                partner.links.discard(ended)
+            _follow(partner, why)
+    finally:
+        cell.system.breaking_links = False
 
 
 def _follow(cell: Cell, exit_: Exit) -> None:

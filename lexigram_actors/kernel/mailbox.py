@@ -28,6 +28,9 @@ from lexigram_actors.kernel.waiting import Ask
 
 BLOCK = Overflow.BLOCK  # as a plain name: see cell.py
 
+SHORT_LINE = 64
+"""Waiting senders that are not worth looking through for those who gave up."""
+
 GAVE_UP = object()
 """In place of a message: its sender no longer waits."""
 
@@ -62,6 +65,9 @@ class CoalescingQueue:
     def key_of(self, item: Any) -> Any:
         return self.key(item.message if type(item) is Ask else item)
 
+    def has_key_of(self, item: Any) -> bool:
+        return self.key_of(item) in self.items
+
     def append(self, item: Any, /) -> None:
         self.items[self.key_of(item)] = item
 
@@ -85,7 +91,16 @@ class WaitingSender:
 
     def give_up(self, _: Any) -> Abort:
         self.task = None
+        self.item = None
         return Abort.SUCCEEDED
+
+
+def _waits(sender: WaitingSender | Ask) -> bool:
+    return not sender.settled if isinstance(sender, Ask) else sender.task is not None
+
+
+def _message_of(sender: WaitingSender | Ask) -> Any:
+    return sender if isinstance(sender, Ask) else sender.item
 
 
 @final
@@ -104,6 +119,7 @@ class MailboxQueue:
         "key",
         "overflow",
         "owner",
+        "prune_at",
         "receiver",
         "rejected",
         "senders",
@@ -116,6 +132,7 @@ class MailboxQueue:
         self.owner = owner
         self.items: Queue | None = None
         self.senders: deque[WaitingSender | Ask] | None = None
+        self.prune_at = SHORT_LINE
         self.receiver: trio.lowlevel.Task | None = None
         self.idle = False  # the actor runs and has no task yet: the first message starts it
         self.closed_by: str | None = None  # the reason, once no more messages are taken
@@ -198,7 +215,7 @@ class MailboxQueue:
             return True
         if policy is Overflow.REJECT:
             self.rejected += 1
-            raise MailboxFull(self.owner.name, int(self.bound))
+            raise MailboxFull(self.owner.name, self.bound)
         self.accepted += 1
         if policy is Overflow.DROP_OLDEST:
             self._drop(self.queue().popleft())
@@ -210,12 +227,12 @@ class MailboxQueue:
     def _drop(self, item: Any) -> None:
         self.dropped += 1
         if type(item) is Ask:
-            item.fail(MailboxFull(self.owner.name, int(self.bound)))
+            item.fail(MailboxFull(self.owner.name, self.bound))
 
     def refuse(self) -> MailboxFull:
         """Count a message that its sender would not wait with."""
         self.rejected += 1
-        return MailboxFull(self.owner.name, int(self.bound))
+        return MailboxFull(self.owner.name, self.bound)
 
     async def put(self, item: Any) -> None:
         """Wait for room, then put the message in. Cancelled before that, it was never accepted."""
@@ -230,8 +247,12 @@ class MailboxQueue:
         self._line().append(ask)
 
     def _line(self) -> deque[WaitingSender | Ask]:
+        """Where senders wait. Those who gave up are taken out once they may be half of it."""
         if self.senders is None:
             self.senders = deque()
+        elif len(self.senders) >= self.prune_at:
+            self.senders = deque(sender for sender in self.senders if _waits(sender))
+            self.prune_at = max(SHORT_LINE, 2 * len(self.senders))
         return self.senders
 
     # --- the actor's side
@@ -241,14 +262,32 @@ class MailboxQueue:
         senders = self.senders
         items = self.queue()
         while senders and len(items) < bound:
+            self._let_in(senders.popleft())
+        if senders and self.key is not None:
+            self._admit_known_keys(senders)
+
+    def _let_in(self, sender: WaitingSender | Ask) -> None:
+        item = self._take_from(sender)
+        if item is GAVE_UP:
+            return
+        if self.key is not None:
+            self._supersede(item)
+        self.queue().append(item)
+        self.accepted += 1
+
+    def _admit_known_keys(self, senders: deque[WaitingSender | Ask]) -> None:
+        """Let in who waits with a key that is queued by now, in order.
+
+        Otherwise a message that has waited longer would replace a newer one that did not wait.
+        """
+        queue = self.queue()
+        assert isinstance(queue, CoalescingQueue)
+        for _ in range(len(senders)):
             sender = senders.popleft()
-            item = self._take_from(sender)
-            if item is GAVE_UP:
-                continue
-            if self.key is not None:
-                self._supersede(item)
-            items.append(item)
-            self.accepted += 1
+            if _waits(sender) and queue.has_key_of(_message_of(sender)):
+                self._let_in(sender)
+            else:
+                senders.append(sender)
 
     @staticmethod
     def _take_from(sender: WaitingSender | Ask) -> Any:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 import trio
 from trio.lowlevel import checkpoint, current_task, wait_task_rescheduled
 
-from lexigram_actors.errors import ActorError, ActorStopped, AskTimeout
+from lexigram_actors.errors import (
+    ActorError,
+    ActorStopped,
+    AskTimeout,
+    ConfigurationError,
+    MailboxFull,
+)
 from lexigram_actors.kernel.specs import (
     ChildCounts,
     ChildInfo,
@@ -17,7 +23,7 @@ from lexigram_actors.kernel.specs import (
     MailboxStatistics,
     check_seconds,
 )
-from lexigram_actors.kernel.views import count_children, which_children
+from lexigram_actors.kernel.views import count_children, runs_inside, which_children
 from lexigram_actors.kernel.waiting import Ask
 
 if TYPE_CHECKING:
@@ -62,9 +68,16 @@ class ActorRef(Generic[M]):
                 await mailbox.put(message)
             elif cell.system.pacer.due():
                 await checkpoint()
-        except ActorStopped as exc:
-            self._dead_letter(message, exc)
+        except (ActorStopped, MailboxFull) as exc:
+            await self._refused(message, exc)
             raise
+
+    async def _refused(self, message: M, why: Exception) -> None:
+        """Whoever tries again at once must let the actor run now and then, too."""
+        if isinstance(why, ActorStopped):
+            self._dead_letter(message, why)
+        if self.cell.system.pacer.due():
+            await checkpoint()
 
     def tell_nowait(self, message: M) -> None:
         """As `tell`, but raises `MailboxFull` instead of waiting. A plain call."""
@@ -104,8 +117,8 @@ class ActorRef(Generic[M]):
         try:
             if not cell.mailbox.offer(ask):
                 cell.mailbox.enqueue_asker(ask)
-        except ActorStopped as exc:
-            self._dead_letter(message, exc)
+        except (ActorStopped, MailboxFull) as exc:
+            await self._refused(message, exc)
             raise
         if not ask.settled:  # `ask.wait()`, without the cost of one more coroutine
             ask.task = task
@@ -113,6 +126,8 @@ class ActorRef(Generic[M]):
                 await wait_task_rescheduled(ask.give_up)
             else:
                 await self._wait_at_most(timeout, ask)
+        elif cell.system.pacer.due():
+            await checkpoint()
         if ask.error is not None:
             raise ask.error
         return ask.value
@@ -134,18 +149,26 @@ class ActorRef(Generic[M]):
 
         It takes no more messages and handles what is queued; after `grace` seconds (None: its own
         `shutdown`, 0: at once) it is cancelled. What is left in the mailbox becomes dead letters.
-        The stop goes on if whoever waits for it is cancelled. Called by the actor itself it only
-        begins the stop. A permanent child of a supervisor is started again: use `terminate_child`.
+        The stop goes on if whoever waits for it is cancelled. Called by the actor itself, or by one
+        below it, it only begins the stop. A permanent child of a supervisor is started again: use
+        `terminate_child`.
         """
         if grace is not None:
             check_seconds("grace", grace)
+        if not isinstance(reason, str) or reason in ("", "failed", "normal"):
+            raise ConfigurationError(
+                f"a reason to stop is a word of yours, not {reason!r}: "
+                '"failed" and "normal" say that an actor ended by itself'
+            )
         cell = self.cell
         earlier = cell.last_exit
         cell.begin_stop(reason, grace)
         if cell.last_exit is not earlier or not cell.alive:  # it ended there and then
             if cell.system.pacer.due():
                 await checkpoint()
-        elif cell.task is not current_task():
+        elif runs_inside(cell, current_task()):
+            await checkpoint()
+        else:
             await cell.next_exit()
 
     async def monitor(self) -> Exit:
@@ -178,11 +201,31 @@ class SupervisorRef(ActorRef[Any]):
 
     @property
     def _supervision(self) -> Supervision:
-        supervision = self.cell.supervision
+        cell = self.cell
+        supervision = cell.supervision
         if supervision is None or supervision.closing:
-            exit_ = self.cell.last_exit
-            raise ActorStopped(self.name, exit_.reason if exit_ else "stopped")
+            raise ActorStopped(self.name, cell.last_exit.reason if cell.last_exit else "stopped")
+        if cell.state.value == "starting":
+            raise ActorStopped(self.name, "it has not started yet")
         return supervision
+
+    async def tell(self, message: Any) -> None:
+        """Raises `ActorError`: a supervisor reads no messages."""
+        raise self._deaf()
+
+    def tell_nowait(self, message: Any) -> None:
+        """Raises `ActorError`: a supervisor reads no messages."""
+        raise self._deaf()
+
+    async def ask(self, message: Any, timeout: float | None = None) -> Any:
+        """Raises `ActorError`: a supervisor reads no messages."""
+        raise self._deaf()
+
+    def _deaf(self) -> ActorError:
+        return ActorError(
+            f"supervisor {self.name!r} reads no messages",
+            hint="send to one of its children; its own methods start, stop and list them",
+        )
 
     async def start_child(self, spec: ChildSpec) -> ActorRef[Any]:
         """Add a child and start it; returns when it has started.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
@@ -241,20 +242,38 @@ class SupervisingBehaviour:
     supervision: SupervisionPolicy
 
 
+class ActorBehaviour:
+    """The base of `Actor`, for those who may not know it."""
+
+    __slots__ = ()
+
+
+def is_plain_function(function: object) -> bool:
+    """Whether it is surely not async: a decorated one may be all the same."""
+    return (
+        inspect.isfunction(function)
+        and not inspect.iscoroutinefunction(function)
+        and not hasattr(function, "__wrapped__")
+    )
+
+
 def check_behaviour(behaviour: object) -> None:
     """Refuse what cannot be run as an actor, and say what can."""
     if isinstance(behaviour, type):
-        runs = callable(getattr(behaviour, "receive", None))
+        runs = issubclass(behaviour, ActorBehaviour)
+    elif isinstance(behaviour, partial):
+        runs = not isinstance(behaviour.func, type)
     else:
         runs = isinstance(behaviour, SupervisingBehaviour) or callable(behaviour)
-        if inspect.isfunction(behaviour) and not inspect.iscoroutinefunction(behaviour):
+        if is_plain_function(behaviour):
+            name = getattr(behaviour, "__name__", "function")
             raise ConfigurationError(
-                f"a function that runs as an actor is async: write `async def {behaviour.__name__}`"
+                f"a function that runs as an actor is async: write `async def {name}`"
             )
     if not runs:
         raise ConfigurationError(
-            "a behaviour is an Actor class, an async function of a context, or a Supervisor; "
-            f"not {behaviour!r}"
+            "a behaviour is an Actor class (its arguments are given apart), an async function of "
+            f"a context, or a Supervisor; not {behaviour!r}"
         )
 
 

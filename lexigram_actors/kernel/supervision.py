@@ -18,7 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import checkpoint
+from trio.lowlevel import checkpoint, current_task
 
 from lexigram_actors.errors import (
     ActorError,
@@ -61,6 +61,7 @@ from lexigram_actors.kernel.specs import (
     check_behaviour,
     check_seconds,
 )
+from lexigram_actors.kernel.views import runs_inside
 
 if TYPE_CHECKING:
     from lexigram_actors.kernel.refs import ActorRef
@@ -398,7 +399,7 @@ class Supervision:
         if cell.alive:
             cell.intent = TO_TERMINATE
         cell.begin_stop("shutdown", None)
-        if cell.alive:
+        if cell.alive and not runs_inside(cell, current_task()):
             await cell.next_exit()
         elif self.system.pacer.due():
             await checkpoint()

@@ -12,6 +12,7 @@ at once; it is noticed, and the actors are stopped at once but in order, each wi
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar, final, overload
@@ -30,6 +31,7 @@ from lexigram_actors.kernel.specs import (
     ActorNode,
     Backoff,
     DeadLetter,
+    Exit,
     Mailbox,
     Restart,
     SupervisionPolicy,
@@ -64,6 +66,8 @@ class ActorSystem:
         self.failure: RestartIntensityExceeded | None = None
         self.crashed: BaseException | None = None
         self.body_scope = trio.CancelScope()
+        self.broken_links: deque[tuple[Cell, Cell, Exit]] = deque()
+        self.breaking_links = False
 
     @overload
     async def spawn(
@@ -247,7 +251,7 @@ async def open_system(
             with trio.CancelScope(shield=True):  # each actor's own deadline bounds it
                 await system.shut_down(0.0 if hurry else grace)
             nursery.cancel_scope.cancel()
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: BLE001 - raised again, here or below
         # From outside: the cancellation that the block has noticed, or will raise in a moment.
         if block.error is None or _without_cancelled(exc) is not None:
             raise sole_error(exc) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio.lowlevel import Task
+
 from lexigram_actors.kernel.specs import ActorNode, ChildCounts, ChildInfo
 
 if TYPE_CHECKING:
@@ -32,6 +34,22 @@ def count_children(supervision: Supervision) -> ChildCounts:
         supervisors=supervisors,
         workers=len(cells) - supervisors,
     )
+
+
+def runs_inside(cell: Cell, task: Task | None) -> bool:
+    """Whether a task belongs to an actor or to one below it, and would wait for itself."""
+    ancestors = set()
+    while task is not None:
+        ancestors.add(task)
+        task = task.parent_nursery.parent_task if task.parent_nursery else None
+    return _owns_one(cell, ancestors)
+
+
+def _owns_one(cell: Cell, tasks: set[Task]) -> bool:
+    if cell.task in tasks:
+        return True
+    below = () if cell.supervision is None else cell.supervision.children.values()
+    return any(_owns_one(child, tasks) for child in below)
 
 
 def tree(supervision: Supervision) -> tuple[ActorNode, ...]:
