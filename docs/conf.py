@@ -45,15 +45,15 @@ INDENTED = re.compile(r"^ {4}\S")
 
 
 def as_restructured_text(app: Sphinx, what: str, *arguments: Any) -> None:
-    """Mark the indented blocks that follow a paragraph as code. Changes the lines in place."""
+    """Turn a docstring into reStructuredText. Changes the lines in place."""
     lines: list[str] = arguments[-1]
-    lines[:] = marked(lines)
+    lines[:] = with_tables(with_marked_code(lines))
     if what in ("attribute", "data", "property"):
         # Napoleon takes what stands before a colon in their first line for a type.
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
-def marked(lines: list[str]) -> list[str]:
+def with_marked_code(lines: list[str]) -> list[str]:
     """Return the lines with a mark before each indented block below a paragraph of its own."""
     result: list[str] = []
     above = ""  # the last line that is not empty
@@ -65,6 +65,33 @@ def marked(lines: list[str]) -> list[str]:
         result.append(line)
         above = line or above
     return result
+
+
+def with_tables(lines: list[str]) -> list[str]:
+    """Return the lines with Markdown tables as list tables."""
+    result: list[str] = []
+    table: list[str] = []
+    for line in [*lines, ""]:
+        if line.startswith("|"):
+            table.append(line)
+            continue
+        result += list_table(table)
+        table = []
+        result.append(line)
+    return result
+
+
+def list_table(table: list[str]) -> list[str]:
+    """Return the rows of a Markdown table, the second of which is a rule, as a list table."""
+    if not table:
+        return []
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+    heading, _, *body = rows
+    has_heading = any(heading)
+    result = [".. list-table::", *(["   :header-rows: 1"] if has_heading else []), ""]
+    for row in [heading, *body] if has_heading else body:
+        result += [f"   {' ' if index else '*'} - {cell}" for index, cell in enumerate(row)]
+    return [*result, ""]
 
 
 def setup(app: Sphinx) -> None:

@@ -51,3 +51,10 @@ def test_every_fragment_is_of_a_kind_that_towncrier_knows() -> None:
 
 def test_the_page_of_changes_has_the_mark_where_they_go() -> None:
     assert "<!-- changes start -->\n" in (DOCS / "changes.md").read_text("utf-8")
+
+
+def test_every_test_file_that_the_readme_names_is_there() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:tests|docs|benchmarks)/[^`*]+)`", readme))
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
