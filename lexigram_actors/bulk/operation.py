@@ -18,7 +18,7 @@ from lexigram_actors.bulk.models import BulkCheckpoint, BulkOperationState
 from lexigram_actors.bulk.run import BulkRun
 from lexigram_actors.bulk.sources import source_of
 from lexigram_actors.config import BulkOperationConfig
-from lexigram_actors.errors import BulkOperationError
+from lexigram_actors.errors import BulkOperationError, ConfigurationError
 from lexigram_actors.storage.ports import CacheBackendProtocol
 
 T = TypeVar("T")
@@ -72,6 +72,12 @@ class BulkOperation(Generic[T, R]):
         keep_results: bool = False,
         fingerprint: Callable[[T], Any] | None = None,
     ) -> None:
+        if checkpoint_store is not None and not callable(getattr(checkpoint_store, "get", None)):
+            raise ConfigurationError(
+                f"checkpoint_store keeps values by key (a CacheBackendProtocol), which "
+                f"{type(checkpoint_store).__name__} does not",
+                hint="of an open store, give its cache: checkpoint_store=store.cache",
+            )
         self.config = config or BulkOperationConfig()
         if circuit_breaker is None and self.config.circuit_breaker_config is not None:
             circuit_breaker = CircuitBreaker(self.config.circuit_breaker_config)

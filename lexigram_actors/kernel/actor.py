@@ -133,7 +133,7 @@ class ActorContext(Generic[M]):
         answered by `reply` when the next message is taken is answered None. One task may read at
         a time (`trio.BusyResourceError`).
         """
-        return Messages(self.cell)
+        return Messages(self)
 
     def reply(self, value: Any) -> None:
         """Answer the message in hand if it was asked; the first answer counts."""

@@ -359,7 +359,7 @@ class Cell:
                 elif not left or perf_counter() > until:
                     await checkpoint()
                     left, until = BATCH, perf_counter() + BATCH_SECONDS
-            if self.stop_reason is not None:
+            if self.halting or self.stop_reason is not None:
                 return
             if not items and not (mailbox.senders and mailbox.ready()):
                 mailbox.receiver = task
@@ -375,7 +375,8 @@ class Cell:
         self.parting = True
         try:
             if self._has_goodbye() and self.state is not STARTING:
-                error = await self._say_goodbye(reason) or error
+                left_with = await self._say_goodbye(reason)
+                error = error if left_with is None else sole_error(left_with)
             if self.supervision is not None:
                 await self._stop_children(self.supervision)
         finally:

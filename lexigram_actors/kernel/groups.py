@@ -55,6 +55,9 @@ async def _halt(supervision: Supervision, group: list[Cell]) -> None:
         if cell.restart is Restart.TEMPORARY and cell.alive:
             await supervision.terminate(cell)
             continue
+        if cell.alive and cell.intent is TO_TERMINATE:
+            await cell.wait_down()
+            continue
         if cell.alive:
             cell.begin_halt()
             await cell.wait_down()

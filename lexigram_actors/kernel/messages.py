@@ -11,7 +11,7 @@ from trio.lowlevel import checkpoint
 from lexigram_actors.kernel.waiting import Ask
 
 if TYPE_CHECKING:
-    from lexigram_actors.kernel.cell import Cell
+    from lexigram_actors.kernel.actor import ActorContext
 
 M = TypeVar("M")
 
@@ -20,18 +20,20 @@ M = TypeVar("M")
 class Messages(AsyncIterator[M]):
     """The messages of a function actor, until it is asked to stop and none is left."""
 
-    __slots__ = ("cell",)
+    __slots__ = ("cell", "context")
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, context: ActorContext[M]) -> None:
+        self.context = context
+        self.cell = context.cell
 
     def __aiter__(self) -> Messages[M]:
         return self
 
     async def __anext__(self) -> M:
-        cell = self.cell
-        context, mailbox = cell.context, cell.mailbox
-        assert context is not None
+        context, cell = self.context, self.cell
+        if context.closed:
+            raise StopAsyncIteration
+        mailbox = cell.mailbox
         if context.ask is not None:
             context.ask.answer(None)
             context.ask = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable, Iterable, Sequence
+from math import isinf
 
 from lexigram_actors.kernel.specs import AutoShutdown, Backoff, Restart, Strategy
 
@@ -62,11 +63,15 @@ def restart_delay(
     """Seconds to wait before the n-th restart in a row (from 1)."""
     if backoff is None:
         return 0.0
+    if not backoff.initial:
+        return 0.0
     try:
         grown = backoff.initial * backoff.factor ** (restarts_in_a_row - 1)
     except OverflowError:
         grown = backoff.maximum
     delay = min(backoff.maximum, grown)
+    if isinf(delay):
+        return delay
     return delay + delay * backoff.jitter * random()
 
 

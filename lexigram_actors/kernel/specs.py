@@ -8,7 +8,7 @@ is named where it stands.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import partial
 from math import inf, isnan
@@ -173,11 +173,16 @@ class Backoff:
             raise ConfigurationError(f"factor is at least 1, not {self.factor!r}")
 
 
+MOST = 1e300
+"""Seconds that no clock reaches; a whole number beyond is none that a clock can add."""
+
+
 def check_seconds(name: str, value: float) -> float:
     """`value`, when it is a number >= 0 or inf."""
     if type(value) is float and value >= 0.0:  # the common case, on the path of every spawn
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value) or value < 0:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or isnan(value) or not value >= 0 or (value > MOST and value != inf):
         raise ConfigurationError(f"{name} is a number >= 0 or inf, not {value!r}")
     return value
 
@@ -273,11 +278,13 @@ def check_behaviour(behaviour: object) -> None:
     if not runs:
         raise ConfigurationError(
             "a behaviour is an Actor class (its arguments are given apart), an async function of "
-            f"a context, or a Supervisor; not {behaviour!r}"
+            f"a context, or a supervisor such as Supervisor([...]); not {behaviour!r}"
         )
 
 
 def _positional(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"args is a tuple of arguments: ({value!r},), not {value!r}")
     return tuple(value)
 
 
@@ -316,6 +323,8 @@ class ChildSpec:
         check_behaviour(self.behaviour)
         as_mailbox(self.mailbox)
         check_seconds("shutdown", self.shutdown)
+        if not isinstance(self.kwargs, Mapping):
+            raise ConfigurationError(f"kwargs is a mapping of names to values, not {self.kwargs!r}")
         if not isinstance(self.restart, Restart):
             raise ConfigurationError(f"restart is a Restart, not {self.restart!r}")
         if self.significant and self.restart is Restart.PERMANENT:

@@ -87,6 +87,8 @@ class Supervision:
         "restart_times",
         "scope",
         "serial",
+        "shutdown_due",
+        "starting",
         "system",
         "working",
     )
@@ -107,6 +109,8 @@ class Supervision:
         self.close_error: Exception | None = None
         self.limit = inf  # the instant at which whatever still runs is cancelled
         self.serial = 0
+        self.starting = False  # the policy's children are not all there yet
+        self.shutdown_due = False
 
     # --- start
 
@@ -221,7 +225,7 @@ class Supervision:
 
     def begin(self) -> None:
         """Start the children of the policy, in a task; the owner has started when they have."""
-        self.working = True
+        self.working = self.starting = True
         self.system.nursery.start_soon(self._begin, name=f"{self.name}: start")
 
     async def _begin(self) -> None:
@@ -233,7 +237,10 @@ class Supervision:
             except ActorError as exc:
                 self.close("failed", exc, inf)
                 return
+            self.starting = False
             self.owner.mark_started()
+            if self.shutdown_due:  # a significant child ended while a later one started
+                self.close("shutdown", None, inf)
             await self._restart_groups()
         self.working = False
 
@@ -261,7 +268,8 @@ class Supervision:
 
     def _keep_or_forget(self, cell: Cell) -> None:
         """A static supervisor keeps its children's specs, except those of temporary ones."""
-        if cell.restart is TEMPORARY or self.policy.dynamic or cell.fresh or self.closing:
+        keeps = self.owner is not None and self.owner.is_supervisor and not self.policy.dynamic
+        if not keeps or cell.restart is TEMPORARY or cell.fresh or self.closing:
             self._forget(cell)
 
     def _forget(self, cell: Cell) -> None:
@@ -274,10 +282,11 @@ class Supervision:
             for cell in self.children.values()
             if cell.significant and cell is not ended and cell.state is not DOWN
         ]
-        if self.policy.auto_shutdown is not AutoShutdown.NEVER and shuts_down(
-            self.policy.auto_shutdown, left
-        ):
-            self.close("shutdown", None, inf)
+        policy = self.policy.auto_shutdown
+        if policy is not AutoShutdown.NEVER and shuts_down(policy, left):
+            self.shutdown_due = True
+            if not self.starting:
+                self.close("shutdown", None, inf)
 
     def _restart(self, cell: Cell, exit_: Exit) -> None:
         if not self.count_restart(exit_):

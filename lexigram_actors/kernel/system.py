@@ -253,8 +253,11 @@ async def open_system(
             nursery.cancel_scope.cancel()
     except BaseException as exc:  # noqa: BLE001 - raised again, here or below
         # From outside: the cancellation that the block has noticed, or will raise in a moment.
-        if block.error is None or _without_cancelled(exc) is not None:
+        nothing_else = block.error is None and system.crashed is None and system.failure is None
+        if nothing_else or _without_cancelled(exc) is not None:
             raise sole_error(exc) from None
+    finally:
+        system.events.close()
     _raise_first(system, block.error)
 
 

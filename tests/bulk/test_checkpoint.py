@@ -10,7 +10,12 @@ import trio
 from trio.testing import MockClock
 
 from lexigram_actors.bulk import BulkCheckpoint, BulkOperation, BulkOperationState
-from lexigram_actors.errors import BulkOperationError, NotStorableError, StoreError
+from lexigram_actors.errors import (
+    BulkOperationError,
+    ConfigurationError,
+    NotStorableError,
+    StoreError,
+)
 from lexigram_actors.storage import open_store
 from tests.bulk.helpers import (
     Counted,
@@ -558,3 +563,9 @@ async def test_cancel_keeps_what_is_recorded(autojump_clock: MockClock) -> None:
             await anext(run)
         await bulk.cancel()
     assert await recorded(bulk) == {0, 1}
+
+
+async def test_a_store_in_place_of_its_cache_is_refused_with_the_right_word() -> None:
+    async with open_store("memory:") as store:
+        with pytest.raises(ConfigurationError, match=r"store\.cache"):
+            BulkOperation(checkpoint_store=store)  # type: ignore[arg-type]
