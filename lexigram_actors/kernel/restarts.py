@@ -72,7 +72,7 @@ def restart_delay(
     delay = min(backoff.maximum, grown)
     if isinf(delay):
         return delay
-    return delay + delay * backoff.jitter * random()
+    return delay + delay * (backoff.jitter * random())
 
 
 def restarts_in_a_row(backoff: Backoff | None, so_far: int, lived: float) -> int:

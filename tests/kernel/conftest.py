@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
 import trio._core._run
@@ -13,3 +14,11 @@ def deterministic_scheduling(monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
     """Make Trio choose the order of ready tasks from a seed: call it before each `trio.run`."""
     monkeypatch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
     return trio._core._run._r.seed
+
+
+@pytest.fixture
+def no_log() -> Iterator[None]:
+    """No records: pytest keeps them, and a record of a crash keeps the traceback's frames."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
