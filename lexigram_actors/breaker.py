@@ -117,14 +117,14 @@ class CircuitBreaker:
         self._refused = 0
         self._enter("closed")
 
-    def _enter(self, state: BreakerState, until: float | None = None) -> None:
+    def _enter(self, state: BreakerState, since: float | None = None) -> None:
         """Begin an era. All that is counted belongs to one era and starts anew with it."""
         self._state: BreakerState = state
         self._era = object()
         self._failures = 0
         self._successes = 0
         self._probe: _Passage | None = None
-        self._until = until  # only while open; None: no clock ends it, `reset()` does
+        self._since = since  # only while open; None: no clock ends it, `reset()` does
 
     @property
     def state(self) -> str:  # no Literal: a checker would take it not to change between two looks
@@ -196,9 +196,8 @@ class CircuitBreaker:
     def _count_failure(self) -> None:
         self._failures += 1
         if self._state == "half_open" or self._failures >= self.config.failure_threshold:
-            until = trio.current_time() + self.config.recovery_timeout
-            clocked = until if until < math.inf else None
-            self._change("open", clocked, f"{self._failures} failure(s) in a row")
+            since = trio.current_time() if self.config.recovery_timeout < math.inf else None
+            self._change("open", since, f"{self._failures} failure(s) in a row")
 
     def _count_success(self) -> None:
         self._failures = 0
@@ -209,20 +208,24 @@ class CircuitBreaker:
 
     def _retry_after(self) -> float | None:
         """Seconds until a probe is let through; None where no clock decides it."""
-        if self._until is None:
+        if self._since is None:
             return None
         try:
-            wait = self._until - trio.current_time()
+            now = trio.current_time()
         except RuntimeError:
             return None  # looked at from outside a Trio run: there is no clock to ask
         # Every Trio run has its own clock. A breaker that outlived the run it opened in would
         # otherwise wait for an instant that may be days away, or long past.
-        return wait if 0 < wait <= self.config.recovery_timeout else 0
+        if now < self._since:
+            return 0
+        # The sum is rounded, so the wait may come out a trace longer than what was configured.
+        pause = self.config.recovery_timeout
+        return min(max(self._since + pause - now, 0), pause)
 
-    def _change(self, state: BreakerState, until: float | None, why: str) -> None:
+    def _change(self, state: BreakerState, since: float | None, why: str) -> None:
         level = logging.WARNING if state == "open" else logging.INFO
         logger.log(level, "circuit breaker %r: %s, since %s", self.config.name, state, why)
-        self._enter(state, until)
+        self._enter(state, since)
 
 
 class _Passage:

@@ -6,20 +6,26 @@ A frozen attrs class puts a rule in each field's metadata and calls `check(self)
 
 All wrong settings are found at once, and the error names each with the value given and what is
 allowed. Python lets True stand for 1 and "5" nearly stand for 5; here neither passes for a number,
-since in a configuration both are mistakes.
+since in a configuration both are mistakes. Nor do ints that the code below cannot work with: a
+clock counts in floats, and counting stops at `sys.maxsize`.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from attrs import AttrsInstance, fields, frozen
 
 from lexigram_actors.errors import ConfigurationError
+from lexigram_actors.errors.base import repr_of
 
 Kind = Literal["whole", "number", "amount", "flag", "text", "choice", "nested"]
+
+SHOWN = 200
+"""Characters of a wrong value that a message shows."""
 
 
 @frozen
@@ -57,7 +63,27 @@ class Rule:
                 return 0 <= value <= 1
             if math.isinf(value) and not self.unbounded:
                 return False
+        elif self._too_large(value):
+            return False
         return self.least <= value <= self.most and value > self.above
+
+    def _too_large(self, value: int) -> bool:
+        if self.kind != "number":
+            return value > sys.maxsize
+        try:
+            float(value)
+        except OverflowError:
+            return True
+        return False
+
+    def refusal(self, value: object) -> str:
+        """Return a sentence about a value that does not fit."""
+        said = f"{given(value)} was given, it must be {self.sentence()}"
+        numeric = self.kind in ("whole", "number", "amount")
+        if numeric and isinstance(value, int) and value > 0 and self._too_large(value):
+            most = sys.float_info.max if self.kind == "number" else sys.maxsize
+            return f"{said}, {most} at most"
+        return said
 
     def sentence(self) -> str:
         """Return what is allowed, as the end of "must be ..."."""
@@ -135,10 +161,16 @@ def rules_of(kind: type[AttrsInstance]) -> dict[str, Rule]:
     return {each.name: each.metadata["rule"] for each in fields(kind)}
 
 
+def given(value: object) -> str:
+    """Return a value as a message shows it: its repr, cut where it is long; never raises."""
+    said = repr_of(value)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}... ({len(said)} characters)"
+
+
 def problems_of(rules: Mapping[str, Rule], values: Mapping[str, Any]) -> dict[str, str]:
     """Return a sentence for each wrong value, by the name of its setting."""
     return {
-        name: f"{value!r} was given, it must be {rules[name].sentence()}"
+        name: rules[name].refusal(value)
         for name, value in values.items()
         if not rules[name].allows(value)
     }

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 from attrs import field, frozen
 
 from lexigram_actors.breaker import CircuitBreakerConfig
-from lexigram_actors.checks import amount, check, choice, flag, nested, number, whole
+from lexigram_actors.checks import amount, check, choice, flag, given, nested, number, whole
 from lexigram_actors.errors import ConfigurationError
 from lexigram_actors.loading import LoadableConfig
 
@@ -63,7 +63,7 @@ class CheckedConfig(LoadableConfig, ABC):
             return []
         if env not in list(Environment):
             known = ", ".join(Environment)
-            raise ConfigurationError(f"unknown environment {env!r}; there are {known}")
+            raise ConfigurationError(f"unknown environment {given(env)}; there are {known}")
         return self._issues() if env in (Environment.STAGING, Environment.PRODUCTION) else []
 
 
@@ -95,7 +95,7 @@ class BulkOperationConfig(CheckedConfig):
 
     ENV_PREFIX: ClassVar[str] = "LEX_WORKFLOW__"
     TOML_TABLE: ClassVar[tuple[str, ...]] = ("workflow",)
-    OF_OTHERS: ClassVar[tuple[str, ...]] = ("graph", "runtime")
+    OF_OTHERS: ClassVar[tuple[str, ...]] = ("graph",)
 
     batch_size: int = field(default=10, metadata=whole(least=1))
     max_concurrency: int = field(default=5, metadata=whole(least=1))

@@ -7,14 +7,16 @@ there are, and what each may be, comes from the rules in the fields' metadata (`
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from attrs import AttrsInstance, frozen
 
-from lexigram_actors.checks import Rule, problems_of, rules_of
+from lexigram_actors.checks import Rule, given, problems_of, rules_of
 from lexigram_actors.errors import ConfigurationError
+from lexigram_actors.errors.base import text_of
 
 C = TypeVar("C", bound="LoadableConfig")
 
@@ -43,7 +45,8 @@ class LoadableConfig:
         """
         if not isinstance(mapping, Mapping):
             raise ConfigurationError(
-                f"{cls.__name__}.from_dict() takes a mapping of settings, {mapping!r} was given"
+                f"{cls.__name__}.from_dict() takes a mapping of settings, "
+                f"{given(mapping)} was given"
             )
         return build(cls, mapping, f"wrong {cls.__name__}", ".".join)
 
@@ -114,9 +117,8 @@ def sift(
     """Return the settings to construct `kind` with, and a sentence for each that is wrong."""
     rules = rules_of(kind)
     problems = [
-        f"{show((*path, str(name)))}: {unknown_name(str(name), rules)}"
-        for name in values
-        if name not in rules
+        f"{show((*path, name))}: {unknown_name(name, rules)}"
+        for name in (text_of(key) for key in values if key not in rules)
     ]
     settings = {name: value for name, value in values.items() if name in rules}
     for name, value in settings.items():
@@ -161,6 +163,8 @@ def read_toml(place: str) -> dict[str, Any]:
         raise ConfigurationError(f"cannot read {place!r}: {why}", cause=error) from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise ConfigurationError(f"{place!r} is not valid TOML: {error}", cause=error) from error
+    except RecursionError:  # a cause would only add a thousand lines to the traceback
+        raise ConfigurationError(f"{place!r} cannot be read: it is nested too deeply") from None
 
 
 def find_table(document: Mapping[str, Any], names: tuple[str, ...], place: str) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def find_table(document: Mapping[str, Any], names: tuple[str, ...], place: str) 
             raise ConfigurationError(f"{place!r} has no table [{title}]{said}")
         table = table[name]
         if not isinstance(table, dict):
-            raise ConfigurationError(f"{place!r}: [{title}] must be a table, it is {table!r}")
+            raise ConfigurationError(f"{place!r}: [{title}] must be a table, it is {given(table)}")
     return cast("dict[str, Any]", table)
 
 
@@ -237,14 +241,16 @@ def parse(rule: Rule, content: str) -> object:
         return None
     if rule.kind == "flag":
         return True if word in TRUE_WORDS else False if word in FALSE_WORDS else content
-    readers: dict[str, tuple[Callable[[str], object], ...]] = {
+    readers: dict[str, tuple[Callable[[str], float], ...]] = {
         "whole": (int,),
         "number": (float,),
         "amount": (int, float),
     }
     for reader in readers.get(rule.kind, ()):
         try:
-            return reader(content)
+            value = reader(content)
         except ValueError:
             continue
+        # So many digits that float() made "no limit" of them: said is something else.
+        return content if value in (math.inf, -math.inf) and "inf" not in word else value
     return content

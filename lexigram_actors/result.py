@@ -65,7 +65,7 @@ class Outcome(Generic[T_co, E_co]):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
+    def __new__(cls) -> Self:
         raise TypeError("a Result is made with Ok(value) or Err(error), not with Result()")
 
     @staticmethod
@@ -213,8 +213,10 @@ class Ok(Outcome[T_co, Never]):
 
     value: T_co
 
-    def __init__(self, value: T_co) -> None:
-        _set(self, "value", value)
+    def __new__(cls, value: T_co) -> Self:  # an `__init__` could be called again, with another
+        self = _new(cls)
+        _set_value(self, value)
+        return self
 
     def __repr__(self) -> str:
         return f"Ok({self.value!r})"
@@ -238,8 +240,10 @@ class Err(Outcome[Never, E_co]):
 
     error: E_co
 
-    def __init__(self, error: E_co) -> None:
-        _set(self, "error", error)
+    def __new__(cls, error: E_co) -> Self:
+        self = _new(cls)
+        _set_error(self, error)
+        return self
 
     def __repr__(self) -> str:
         return f"Err({self.error!r})"
@@ -261,7 +265,10 @@ else:
     Outcome.__name__ = Outcome.__qualname__ = "Result"  # as people write it
 
 
-_set = object.__setattr__
+_new = object.__new__
+# The slots themselves, past `__setattr__`; the type checker sees what is in them.
+_set_value: Callable[[object, object], None] = vars(Ok)["value"].__set__
+_set_error: Callable[[object, object], None] = vars(Err)["error"].__set__
 
 
 def _same(value: T) -> T:

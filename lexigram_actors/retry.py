@@ -64,7 +64,7 @@ class RetryPolicy:
         if not self.delay:
             return 0.0
         try:
-            return float(self.delay * self.factor**times)
+            return self.delay * float(self.factor) ** times  # ints would grow without end
         except OverflowError:
             return math.inf
 

@@ -115,6 +115,23 @@ async def test_an_open_breaker_refuses_and_says_until_when(autojump_clock: MockC
     assert opened.statistics().refused == 1
 
 
+@pytest.mark.parametrize("pause", [0.1, 0.3, 1.1, 5, 60])
+async def test_whatever_the_time_it_is_open_for_just_the_recovery_time(
+    mock_clock: MockClock, pause: float
+) -> None:
+    for _ in range(200):
+        mock_clock.jump(0.1)
+        breaker = CircuitBreaker(CircuitBreakerConfig(1, pause))
+        await fail(breaker)
+        assert breaker.state == "open"
+        with pytest.raises(CircuitOpenError) as caught:
+            await breaker.call(good)
+        retry_after = caught.value.retry_after
+        assert retry_after is not None
+        assert retry_after <= pause
+        assert retry_after == pytest.approx(pause)
+
+
 async def test_after_the_recovery_time_a_good_probe_closes_it(autojump_clock: MockClock) -> None:
     opened = await opened_breaker()
     await trio.sleep(9.5)

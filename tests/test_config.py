@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from lexigram_actors.breaker import CircuitBreakerConfig
 from lexigram_actors.checks import require, rules_of, whole
 from lexigram_actors.config import BulkOperationConfig, ConfigIssue, Environment, GraphConfig
 from lexigram_actors.errors import ConfigurationError
+from lexigram_actors.retry import RetryPolicy
 
 CONFIGS: list[Any] = [BulkOperationConfig, GraphConfig]
 BREAKER = "LEX_WORKFLOW__CIRCUIT_BREAKER_CONFIG"
 
 
 def by_pickle(thing: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
-    return pickle.loads(pickle.dumps(thing, protocol))  # noqa: S301 - what was pickled here
+    return pickle.loads(pickle.dumps(thing, protocol))
 
 
 def refusal(make: Any, *args: Any, **kwargs: Any) -> str:
@@ -233,6 +235,77 @@ def test_from_dict_takes_mappings_only(given_value: Any) -> None:
     assert "takes a mapping" in refusal(BulkOperationConfig.from_dict, given_value)
 
 
+# --- numbers beyond all measure ------------------------------------------------------------------
+
+HUGE = 10**400  # no float holds it
+UNPRINTABLE = 10**5000  # nor does Python write it out
+
+BEYOND: list[tuple[Any, str, int, str]] = [
+    (BulkOperationConfig, "timeout", HUGE, "e+308 at most"),
+    (BulkOperationConfig, "pipeline_timeout", UNPRINTABLE, "e+308 at most"),
+    (BulkOperationConfig, "batch_size", 2**70, f"{sys.maxsize} at most"),
+    (BulkOperationConfig, "batch_size", UNPRINTABLE, f"{sys.maxsize} at most"),
+    (BulkOperationConfig, "batch_size", -UNPRINTABLE, "a whole number of at least 1"),
+    (BulkOperationConfig, "rate_limit", HUGE, "or None, 1.7"),
+    (BulkOperationConfig, "failure_limit", sys.maxsize + 1, f"{sys.maxsize} at most"),
+    (BulkOperationConfig, "retry_delay", -HUGE, "a number of at least 0"),
+    (BulkOperationConfig, "ordered", UNPRINTABLE, "True or False"),
+    (GraphConfig, "node_timeout", HUGE, "e+308 at most"),
+    (CircuitBreakerConfig, "recovery_timeout", HUGE, "e+308 at most"),
+    (CircuitBreakerConfig, "failure_threshold", HUGE, f"{sys.maxsize} at most"),
+    (RetryPolicy, "delay", HUGE, "e+308 at most"),
+    (RetryPolicy, "factor", HUGE, "e+308 at most"),
+    (RetryPolicy, "max_delay", HUGE, "e+308 at most"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "allowed"), BEYOND, ids=range(len(BEYOND)))
+def test_a_number_that_cannot_be_worked_with_is_refused_shortly(
+    kind: Any, name: str, value: int, allowed: str
+) -> None:
+    said = refusal(kind, **{name: value})
+    assert f"{name}: " in said
+    assert allowed in said
+    assert len(said) < 500
+
+
+def test_the_largest_numbers_that_can_be_worked_with_are_taken() -> None:
+    assert BulkOperationConfig(batch_size=sys.maxsize).batch_size == sys.maxsize
+    assert BulkOperationConfig(failure_limit=sys.maxsize).failure_limit == sys.maxsize
+    assert BulkOperationConfig(timeout=10**308).timeout == 10**308
+
+
+def test_a_dict_of_names_and_values_beyond_all_measure_is_refused() -> None:
+    wrong: Any = {"batch_size": -UNPRINTABLE, UNPRINTABLE: 1}
+    said = refusal(BulkOperationConfig.from_dict, wrong)
+    assert "batch_size: " in said
+    assert "there is no such setting" in said
+    assert "takes a mapping" in refusal(BulkOperationConfig.from_dict, UNPRINTABLE)
+
+
+def test_an_environment_beyond_all_measure_is_refused() -> None:
+    assert "unknown environment" in refusal(GraphConfig().validate_for_environment, UNPRINTABLE)
+
+
+def test_of_a_long_value_only_the_beginning_is_shown() -> None:
+    said = refusal(BulkOperationConfig, batch_size="x" * 10_000)
+    assert "... (10002 characters) was given" in said
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize("name", ["TIMEOUT", "BATCH_SIZE", "FAILURE_LIMIT", "RATE_LIMIT"])
+def test_a_variable_with_more_digits_than_a_float_holds_is_refused(name: str, digits: int) -> None:
+    said = refusal(bulk_from, **{name: "9" * digits})
+    assert f"LEX_WORKFLOW__{name}: " in said
+    assert len(said) < 600
+
+
+@pytest.mark.parametrize("word", ["inf", "Infinity", "+INF"])
+def test_no_limit_is_said_in_a_variable_by_its_name(word: str) -> None:
+    assert bulk_from(TIMEOUT=word).timeout == math.inf
+
+
 # --- from the environment ------------------------------------------------------------------------
 
 
@@ -320,10 +393,14 @@ def test_names_in_lower_case_are_refused_with_the_right_one() -> None:
     assert "did you mean LEX_WORKFLOW__BATCH_SIZE?" in refusal(bulk_from, batch_size="1")
 
 
-def test_variables_of_graph_and_runtime_belong_to_others() -> None:
+def test_a_variable_of_a_config_that_does_not_exist_is_unknown() -> None:
+    said = refusal(bulk_from, RUNTIME__ANYTHING="x")
+    assert "LEX_WORKFLOW__RUNTIME__ANYTHING: there is no such setting" in said
+
+
+def test_variables_of_graphs_belong_to_the_other_config() -> None:
     environ = {
         "LEX_WORKFLOW__GRAPH__MAX_ITERATIONS": "7",
-        "LEX_WORKFLOW__RUNTIME__ANYTHING": "x",
         "LEX_WORKFLOW__BATCH_SIZE": "3",
         "LEX_OTHER": "x",
         "PATH": "/bin",
@@ -351,8 +428,6 @@ timeout = inf
 failure_threshold = 2
 [workflow.graph]
 max_iterations = 9
-[workflow.runtime]
-anything = true
 """
 
 
@@ -406,6 +481,25 @@ def test_a_wrong_or_misspelt_graph_table_is_refused(toml: Any) -> None:
     path = toml("[workflow.graf]\nmax_iterations = 1")
     assert "did you mean it by 'graf'?" in refusal(GraphConfig.from_toml, path)
     assert "graf: there is no such setting" in refusal(BulkOperationConfig.from_toml, path)
+
+
+def test_a_table_of_a_config_that_does_not_exist_is_unknown(toml: Any) -> None:
+    path = toml("[workflow.runtime]\nanything = true")
+    assert "runtime: there is no such setting" in refusal(BulkOperationConfig.from_toml, path)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_file_nested_beyond_all_measure_is_refused_by_name(kind: Any, toml: Any) -> None:
+    path = toml(f"[workflow]\nx = {'[' * 3000}{']' * 3000}")
+    message = refusal(kind.from_toml, path)
+    assert "nested too deeply" in message
+    assert str(path) in message
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_in_a_file_that_no_float_can_hold_is_refused(digits: int, toml: Any) -> None:
+    path = toml(f"[workflow]\ntimeout = 1{'0' * digits}")
+    assert str(path) in refusal(BulkOperationConfig.from_toml, path)
 
 
 def test_wrong_settings_are_named_with_file_and_table(toml: Any) -> None:

@@ -104,7 +104,7 @@ CLASSES: dict[str, Any] = {
 
 
 def by_pickle(thing: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
-    return pickle.loads(pickle.dumps(thing, protocol))  # noqa: S301 - what was pickled here
+    return pickle.loads(pickle.dumps(thing, protocol))
 
 
 def facts(error: LexigramError) -> dict[str, Any]:
@@ -262,6 +262,16 @@ def test_to_dict_shows_what_json_cannot_hold_as_its_repr() -> None:
     assert shown["3"] == "key"
     assert shown["unprintable"] == "<Unprintable that cannot be shown>"
     json.dumps(shown, allow_nan=False).encode()
+
+
+def test_details_whose_keys_look_alike_in_json_are_all_there() -> None:
+    odd: dict[Any, Any] = {1: "a", "1": "b", "1 (2)": "c", 2: {None: "d", "None": "e"}}
+    assert LexigramError(details=odd).to_dict()["details"] == {
+        "1": "a",
+        "1 (2)": "b",
+        "1 (2) (2)": "c",
+        "2": {"None": "d", "None (2)": "e"},
+    }
 
 
 def test_describe_names_a_foreign_class_and_not_one_of_ours() -> None:
@@ -505,6 +515,38 @@ class Stubborn(Exception):
 
 class Holder(Exception):
     """A foreign exception that holds whatever it is given."""
+
+
+class Slotted(LexigramError):
+    __slots__ = ("__hidden", "order", "unset")
+
+    def __init__(self, order: Any) -> None:
+        self.order = order
+        self.__hidden = "s"
+        super().__init__("slotted")
+
+    def hidden(self) -> str:
+        return self.__hidden
+
+
+class SlottedFurther(Slotted):
+    __slots__ = "item"
+
+    def __init__(self, order: Any, item: Any) -> None:
+        self.item = item
+        super().__init__(order)
+
+
+@pytest.mark.parametrize("journey", [by_pickle, copy.copy, copy.deepcopy])
+def test_what_subclasses_keep_in_slots_survives(journey: Callable[[Any], Any]) -> None:
+    arrived = journey(SlottedFurther([7], threading.Lock))
+    assert (arrived.order, arrived.item, arrived.hidden()) == ([7], threading.Lock, "s")
+    assert (arrived.message, arrived.details) == ("slotted", {})
+    assert not hasattr(arrived, "unset")
+
+
+def test_what_cannot_travel_in_a_slot_is_described() -> None:
+    assert "lock" in by_pickle(Slotted(threading.Lock())).order
 
 
 def test_a_users_error_with_its_own_constructor_survives() -> None:

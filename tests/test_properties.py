@@ -37,7 +37,7 @@ policies = st.builds(
 
 
 def by_pickle(thing: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
-    return pickle.loads(pickle.dumps(thing, protocol))  # noqa: S301 - what was pickled here
+    return pickle.loads(pickle.dumps(thing, protocol))
 
 
 @given(policies, st.integers(1, 50), st.floats(0, 1, exclude_max=True))

@@ -18,7 +18,7 @@ RUNTIME: Any = module.Result  # the class, where a type checker sees the union
 
 
 def by_pickle(thing: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
-    return pickle.loads(pickle.dumps(thing, protocol))  # noqa: S301 - what was pickled here
+    return pickle.loads(pickle.dumps(thing, protocol))
 
 
 async def doubled(value: int) -> int:
@@ -98,6 +98,16 @@ def test_a_result_cannot_be_changed(result: Any) -> None:
     with pytest.raises(AttributeError, match="cannot be changed"):
         result.other = 2
     assert not hasattr(result, "__dict__")
+
+
+@pytest.mark.parametrize("kind", [Ok, Err])
+def test_a_result_made_once_is_not_made_again(kind: Any) -> None:
+    result = kind(1)
+    result.__init__(2)
+    assert result == kind(1)
+    for wrong in ((), (1, 2)):
+        with pytest.raises(TypeError):
+            kind(*wrong)
 
 
 @pytest.mark.parametrize("result", BOTH)

@@ -38,6 +38,12 @@ def test_no_wait_is_longer_than_the_cap() -> None:
     assert [policy.delay_before(n) for n in (1, 2, 3, 4)] == [1.0, 2.0, 3.0, 3.0]
 
 
+def test_a_factor_without_fraction_does_not_grow_as_an_endless_int() -> None:
+    policy = RetryPolicy(delay=1, factor=10**300, max_delay=7)
+    assert policy.delay_before(10**12) == 7
+    assert isinstance(RetryPolicy(delay=1, factor=3).delay_before(5), float)
+
+
 def test_jitter_is_a_fraction_of_the_wait_added_on_top() -> None:
     policy = RetryPolicy(delay=10.0, factor=1.0, jitter=0.5)
     assert policy.delay_before(1, lambda: 0.0) == 10.0

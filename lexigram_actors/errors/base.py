@@ -124,6 +124,7 @@ class LexigramError(Exception):
         # In this order: setting a cause sets the flag too. Notes are in `__dict__`.
         return {
             **self.__dict__,
+            **slots_of(self),
             "__cause__": self.__cause__,
             "__suppress_context__": self.__suppress_context__,
         }
@@ -150,6 +151,12 @@ def revive(kind: type[LexigramError], args: tuple[Any, ...]) -> Any:
     error = kind.__new__(kind, *args)
     super(LexigramError, error).__init__(*args)
     return error
+
+
+def slots_of(error: LexigramError) -> dict[str, Any]:
+    """Return what is in the slots that subclasses declare, where anything is."""
+    state: Any = object.__getstate__(error)  # with slots: a pair of the dict and theirs
+    return state[1] if isinstance(state, tuple) else {}
 
 
 # --- describing ------------------------------------------------------------------------------
@@ -197,10 +204,23 @@ def json_safe(value: object, depth: int = 0) -> Any:
         return float(value)
     if depth < MAX_DEPTH:
         if isinstance(value, dict):
-            return {json_key(key): json_safe(item, depth + 1) for key, item in value.items()}
+            return json_mapping(value, depth + 1)
         if isinstance(value, list | tuple):
             return [json_safe(item, depth + 1) for item in value]
     return json_safe(repr_of(value))
+
+
+def json_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    """Return a mapping whose keys are strings; of keys that look alike, the later are numbered."""
+    safe: dict[str, Any] = {}
+    for key, item in mapping.items():
+        name = plain = json_key(key)
+        number = 1
+        while name in safe:
+            number += 1
+            name = f"{plain} ({number})"
+        safe[name] = json_safe(item, depth)
+    return safe
 
 
 def json_key(key: object) -> str:

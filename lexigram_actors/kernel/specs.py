@@ -11,12 +11,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import partial
-from math import inf, isnan
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
 from lexigram_actors.errors import ConfigurationError
+from lexigram_actors.errors.base import repr_of
 
 if TYPE_CHECKING:
     from lexigram_actors.kernel.refs import ActorRef
@@ -91,7 +92,9 @@ class Overflow(Enum):
 
 def _check_mailbox(bound: float, overflow: Overflow, key: object) -> None:
     if isinstance(bound, bool) or not (isinstance(bound, int) or bound == inf) or bound < 0:
-        raise ConfigurationError(f"a mailbox bound is a whole number >= 0 or inf, not {bound!r}")
+        raise ConfigurationError(
+            f"a mailbox bound is a whole number >= 0 or inf, not {repr_of(bound)}"
+        )
     if not isinstance(overflow, Overflow):
         raise ConfigurationError(
             f"overflow is an Overflow, such as Overflow.BLOCK, not {overflow!r}"
@@ -182,15 +185,18 @@ def check_seconds(name: str, value: float) -> float:
     if type(value) is float and value >= 0.0:  # the common case, on the path of every spawn
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or isnan(value) or not value >= 0 or (value > MOST and value != inf):
-        raise ConfigurationError(f"{name} is a number >= 0 or inf, not {value!r}")
+    # Not `isnan`: that cannot be asked about an int that no float can hold.
+    if not number or value != value or value < 0 or (value > MOST and value != inf):
+        raise ConfigurationError(f"{name} is a number >= 0 or inf, not {repr_of(value)}")
     return value
 
 
 def check_intensity(max_restarts: int, period: float) -> None:
     """Refuse a restart intensity that means nothing."""
     if isinstance(max_restarts, bool) or not isinstance(max_restarts, int) or max_restarts < 0:
-        raise ConfigurationError(f"max_restarts is a whole number >= 0, not {max_restarts!r}")
+        raise ConfigurationError(
+            f"max_restarts is a whole number >= 0, not {repr_of(max_restarts)}"
+        )
     if check_seconds("period", period) == 0:
         raise ConfigurationError("period is more than 0 seconds")
 

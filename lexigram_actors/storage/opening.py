@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ FORMS: Final = (
     "sqlite:////absolute/path.db"
 )
 SQLITE: Final = "sqlite:///"
+SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
+SECRETIVE: Final = re.compile(r"[@?#&=]|password", re.IGNORECASE)
 
 
 @asynccontextmanager
@@ -81,8 +84,13 @@ def problem(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return the URL as a message may show it: where it may hold a password, its scheme alone."""
+    """Return the URL as a message may show it: the path of a file, else its scheme alone.
+
+    A secret may stand anywhere in the URL of a server, and in parameters whatever their names.
+    """
     scheme, colon, rest = url.partition(":")
-    if "@" in rest or "password" in rest.lower():
-        return repr(f"{scheme}{colon}...")
-    return repr(url)
+    if not colon:
+        scheme, rest = "", url
+    if SECRETIVE.search(rest) is None and scheme.lower() in ("", "sqlite", "memory"):
+        return repr(url)
+    return repr(f"{scheme}:...") if SCHEME.fullmatch(scheme) else "'...'"
