@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 
+SHORTEST_BEAT = 1e-6
+"""Seconds: a clock that has run for days still tells two such beats apart."""
+
 
 class Actor(ABC, ActorBehaviour, Generic[M]):
     """A serial owner of some state: it handles one message after the other.
@@ -196,8 +199,10 @@ class ActorContext(Generic[M]):
 
         The beat is fixed and missed ticks are skipped. Ends as `send_after`.
         """
-        if check_seconds("interval", interval) == 0:
-            raise ConfigurationError("interval is more than 0 seconds")
+        if check_seconds("interval", interval) < SHORTEST_BEAT:
+            raise ConfigurationError(
+                f"interval is at least {SHORTEST_BEAT:g} seconds, not {interval!r}"
+            )
         return self._send_at(trio.current_time() + interval, interval, message)
 
     def _send_at(self, deadline: float, interval: float | None, message: M) -> Timer:

@@ -420,7 +420,8 @@ class Cell:
         if self.state is DOWN:
             return
         if self.state is RESTARTING:
-            self.parent.give_up_restart(self, reason)
+            if self.restart is not Restart.PERMANENT:  # which comes back whoever stops it
+                self.parent.give_up_restart(self, reason)
             return
         if self.stop_reason is None:
             self.mailbox.close(reason)
@@ -548,7 +549,10 @@ class Cell:
 
     def _leave(self, exit_: Exit, started: bool) -> None:
         if exit_.reason == "failed" and (started or self.way is not BY_HAND):
-            logger.error("actor %r failed", self.name, exc_info=exit_.error)
+            if isinstance(exit_.error, ActorFailed):  # another's failure, logged there
+                logger.error("actor %r failed with another: %s", self.name, exit_.error)
+            else:
+                logger.error("actor %r failed", self.name, exc_info=exit_.error)
         self.state = DOWN
         if self.context is not None:
             self.context.close(self._why(exit_) if self.context.ask is not None else None)

@@ -29,44 +29,38 @@ if TYPE_CHECKING:
 
 
 async def restart_together(supervision: Supervision, crashed: Cell) -> None:
-    """Restart a child's group until all of it runs, or the intensity is used up."""
-    while True:
-        ids = restart_group(supervision.policy.strategy, list(supervision.children), crashed.id)
-        group = [supervision.children[id_] for id_ in ids]
-        await _halt(supervision, group)
-        await trio.sleep(supervision.delay(crashed))
-        failed = await _start(supervision, group)
-        if failed is None:
-            return
-        assert failed.last_exit is not None
-        if not supervision.count_restart(failed.last_exit):
-            return
-        crashed = failed
+    """Restart a child's group, once; a child that does not start has its turn again later."""
+    ids = restart_group(supervision.policy.strategy, list(supervision.children), crashed.id)
+    group = [supervision.children[id_] for id_ in ids]
+    await _halt(supervision, group)
+    await trio.sleep(supervision.delay(crashed))
+    failed = await _start(supervision, group)
+    if failed is not None:
+        supervision.restart_later(failed)
 
 
 async def _halt(supervision: Supervision, group: list[Cell]) -> None:
     """Stop what runs of a group; a temporary child is gone then.
 
-    Children that were down before come along, as in OTP; not those that somebody terminates, or
-    that end well, meanwhile.
+    As in OTP, a child comes back with its group also when it was down before, or ends by itself
+    before its turn to be stopped, however it ends: then that is no second restart. One that
+    somebody terminates meanwhile stays down.
     """
-    down_before = {cell for cell in group if cell.is_down}
+    for cell in group:
+        stays_down = cell.alive and cell.intent is TO_TERMINATE
+        if cell.restart is not Restart.TEMPORARY and not stays_down:
+            cell.intent = TO_RESTART
     for cell in reversed(group):
         if cell.restart is Restart.TEMPORARY and cell.alive:
             await supervision.terminate(cell)
-            continue
-        if cell.alive and cell.intent is TO_TERMINATE:
+        elif cell.alive:
+            if cell.intent is TO_RESTART:
+                cell.begin_halt()
             await cell.wait_down()
-            continue
-        if cell.alive:
-            cell.begin_halt()
-            await cell.wait_down()
-            if cell.intent is not TO_RESTART:
-                continue  # terminated by hand meanwhile
-        elif cell.is_down and cell not in down_before:
-            continue
-        cell.state = RESTARTING
-        cell.intent = TO_RESTART
+    for cell in group:
+        known = supervision.children.get(cell.id) is cell
+        if known and cell.intent is TO_RESTART:
+            cell.state = RESTARTING
 
 
 async def _start(supervision: Supervision, group: list[Cell]) -> Cell | None:

@@ -54,6 +54,8 @@ def break_links(cell: Cell, partners: set[Cell], exit_: Exit) -> None:
 
 def _follow(cell: Cell, exit_: Exit) -> None:
     if exit_.reason == "failed":
-        cell.fail(ActorFailed(exit_.name, exit_.error))
+        # Down a chain the first failure is passed on, not wrapped once more at each link.
+        error = exit_.error
+        cell.fail(error if isinstance(error, ActorFailed) else ActorFailed(exit_.name, error))
     elif exit_.reason != "normal":
         cell.begin_stop(exit_.reason, None)

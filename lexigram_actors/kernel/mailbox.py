@@ -345,9 +345,6 @@ class MailboxQueue:
                 sender.closed_by = reason
                 reschedule(sender.task)
 
-    def reopen(self) -> None:
-        self.closed_by = None
-
     def drain(self) -> list[Any]:
         """Take everything that is left, as dead letters."""
         letters = []

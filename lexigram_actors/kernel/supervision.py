@@ -240,7 +240,7 @@ class Supervision:
             self.starting = False
             self.owner.mark_started()
             if self.shutdown_due:  # a significant child ended while a later one started
-                self.close("shutdown", None, inf)
+                self._consider_shutdown()
             await self._restart_groups()
         self.working = False
 
@@ -264,7 +264,7 @@ class Supervision:
         else:
             self._keep_or_forget(cell)
             if cell.significant:
-                self._shut_down_after(cell)
+                self._consider_shutdown()
 
     def _keep_or_forget(self, cell: Cell) -> None:
         """A static supervisor keeps its children's specs, except those of temporary ones."""
@@ -276,35 +276,42 @@ class Supervision:
         if self.children.pop(cell.id, None) is not None:
             self.system.registry.remove(cell)
 
-    def _shut_down_after(self, ended: Cell) -> None:
-        left = [
-            cell.id
-            for cell in self.children.values()
-            if cell.significant and cell is not ended and cell.state is not DOWN
-        ]
+    def _consider_shutdown(self) -> None:
+        """End, if the significant children that ended say so; not before the start is over."""
         policy = self.policy.auto_shutdown
-        if policy is not AutoShutdown.NEVER and shuts_down(policy, left):
+        if policy is AutoShutdown.NEVER:
+            return
+        if self.starting:
             self.shutdown_due = True
-            if not self.starting:
-                self.close("shutdown", None, inf)
+            return
+        cells = self.children.values()
+        left = [cell.id for cell in cells if cell.significant and cell.state is not DOWN]
+        if shuts_down(policy, left):
+            self.close("shutdown", None, inf)
 
     def _restart(self, cell: Cell, exit_: Exit) -> None:
-        if not self.count_restart(exit_):
-            return
-        cell.state = RESTARTING
         if self.policy.strategy is not Strategy.ONE_FOR_ONE:
-            self.crashed.append(cell)
-            if not self.working:
-                self.working = True
-                self.system.nursery.start_soon(self._work, name=f"{self.name}: restart")
-            return
-        delay = self.delay(cell)
-        if delay:
-            cell.restart_timer = self.system.timers.call_at(
-                trio.current_time() + delay, partial(self._restart_now, cell)
-            )
-        else:
-            self._restart_now(cell)
+            cell.state = RESTARTING
+            self.restart_later(cell)
+        elif self.count_restart(exit_):
+            cell.state = RESTARTING
+            delay = self.delay(cell)
+            if delay:
+                cell.restart_timer = self.system.timers.call_at(
+                    trio.current_time() + delay, partial(self._restart_now, cell)
+                )
+            else:
+                self._restart_now(cell)
+
+    def restart_later(self, crashed: Cell) -> None:
+        """Restart a child with its group, after those before it.
+
+        It is counted when its turn comes: by then it may have come back with another's group.
+        """
+        self.crashed.append(crashed)
+        if not self.working:
+            self.working = True
+            self.system.nursery.start_soon(self._work, name=f"{self.name}: restart")
 
     def count_restart(self, exit_: Exit) -> bool:
         """Whether one more restart is within the intensity; escalates when it is not."""
@@ -387,7 +394,10 @@ class Supervision:
     async def _restart_groups(self) -> None:
         while self.crashed and not self.closing:
             cell = self.crashed.popleft()
-            if cell.state is RESTARTING:  # else an earlier group has taken it along
+            if cell.state is not RESTARTING:
+                continue  # an earlier group has taken it along, or it was given up
+            assert cell.last_exit is not None
+            if self.count_restart(cell.last_exit):
                 await restart_together(self, cell)
 
     # --- by hand
@@ -405,9 +415,11 @@ class Supervision:
         if cell.state is DOWN:
             await checkpoint()
             return
-        if cell.alive:
+        if cell.state is RESTARTING:
+            self.give_up_restart(cell, "shutdown")
+        else:
             cell.intent = TO_TERMINATE
-        cell.begin_stop("shutdown", None)
+            cell.begin_stop("shutdown", None)
         if cell.alive and not runs_inside(cell, current_task()):
             await cell.next_exit()
         elif self.system.pacer.due():
@@ -489,7 +501,9 @@ class Supervision:
         reason = self.owner.stop_reason if self.owner is not None else None
         if reason is None or reason == "stopped":
             reason = "shutdown"
-        if cell.state is not DOWN:
+        if cell.state is RESTARTING:
+            self.give_up_restart(cell, reason)
+        elif cell.state is not DOWN:
             cell.begin_stop(reason, self._grace(cell))
 
 

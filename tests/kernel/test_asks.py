@@ -199,18 +199,18 @@ async def test_an_ask_to_an_actor_that_stops_is_handled_within_the_grace(
 ) -> None:
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Echo)
-        ends: list[Any] = []
+        ends: dict[int, Any] = {}
 
-        async def ask(message: Any) -> None:
-            ends.append(await outcome_of(ref.ask, message))
+        async def ask(number: int, message: Any) -> None:
+            ends[number] = await outcome_of(ref.ask, message)
 
-        for message in (busy_for(1), "within", busy_for(10), "after"):
-            nursery.start_soon(ask, message)
+        for number, message in enumerate((busy_for(1), "within", busy_for(10), "after")):
+            nursery.start_soon(ask, number, message)
             await wait_all_tasks_blocked()
         await ref.stop(grace=3)
         await wait_all_tasks_blocked()
-        assert sorted(ends[:2]) == ["done", "within"]
-        assert [type(end) for end in ends[2:]] == [ActorStopped, ActorStopped]
+        assert (ends[0], ends[1]) == ("done", "within")
+        assert type(ends[2]) is type(ends[3]) is ActorStopped
         assert ref.statistics().dead_lettered == 1
         assert adds_up(ref.statistics())
 

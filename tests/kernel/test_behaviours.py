@@ -224,7 +224,7 @@ def test_a_hook_that_is_not_async_is_refused_where_its_class_is_written(hook: st
 async def test_an_abstract_class_fails_to_start() -> None:
     async with open_system() as system:
         with pytest.raises((ActorFailed, ConfigurationError)):
-            await system.spawn(NotFinished)
+            await system.spawn(NotFinished)  # type: ignore[type-abstract]
         assert system.tree().children == ()
 
 

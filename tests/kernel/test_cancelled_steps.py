@@ -282,7 +282,7 @@ def system_is_empty(world: World) -> bool:
 def test_whoever_is_cancelled_at_whatever_step_everything_ends(
     scenario: Scenario, whom: str
 ) -> None:
-    steps = min(run_cancelled(scenario, whom, 0), 250)
+    steps = min(run_cancelled(scenario, whom, 0), 150)
     assert steps > 20
     for step in range(1, steps + 1):
         run_cancelled(scenario, whom, step)

@@ -137,7 +137,7 @@ async def test_a_failure_reaches_an_actor_that_was_just_told_something(behaviour
         raise ValueError
 
     async with open_system() as system:
-        arguments = ([],) if behaviour is Parting else ()
+        arguments: Any = ([],) if behaviour is Parting else ()
         other = await system.spawn(behaviour, *arguments)
         await system.spawn(tell_and_fail, other)
         assert (await other.monitor()).reason == "failed"

@@ -37,7 +37,7 @@ async def test_actors_that_ended_are_freed(behaviour: Any, way: str, no_log: Non
     async with open_system() as system:
         restart = Restart.TRANSIENT if way == "transient" else Restart.TEMPORARY
         for _ in range(50):
-            arguments = ([],) if behaviour is Noting else ()
+            arguments: Any = ([],) if behaviour is Noting else ()
             ref = await system.spawn(behaviour, *arguments, restart=restart)
             if way == "crash":
                 await ref.tell(ValueError())

@@ -135,8 +135,8 @@ async def run(
 
     async with (
         open_system(max_restarts=1_000, backoff=backoff, grace=3) as system,
-        trio.open_nursery() as watching,
         system.dead_letters() as subscription,
+        trio.open_nursery() as watching,
     ):
         watching.start_soon(collect, subscription)
         ref = books.ref = await system.spawn(

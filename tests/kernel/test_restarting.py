@@ -402,7 +402,7 @@ async def test_a_supervisor_may_be_stopped_while_its_group_restarts(
         for ref in refs:
             assert "stopped" in repr(ref)
             assert ref is not None
-            assert await ref.monitor()
+            assert (await ref.monitor()).name == ref.name
             with pytest.raises(ActorStopped):
                 await ref.ask("x")
 

@@ -30,7 +30,7 @@ async def test_an_actor_that_waits_for_mail_ends_at_once_whatever_the_grace(
     behaviour: Any, grace: float | None, autojump_clock: MockClock
 ) -> None:
     async with open_system() as system:
-        arguments = ([],) if behaviour is Noting else ()
+        arguments: Any = ([],) if behaviour is Noting else ()
         for told in (False, True):
             ref = await system.spawn(behaviour, *arguments, shutdown=inf)
             if told:

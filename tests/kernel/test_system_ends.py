@@ -129,7 +129,7 @@ async def test_what_is_no_failure_ends_the_system_and_comes_out_ungrouped(way: I
 async def test_whoever_waits_for_an_actor_from_outside_is_told_when_the_system_breaks(
     way: Interrupt,
 ) -> None:
-    told: list[type[BaseException]] = []
+    told: list[type] = []
 
     async def ask(ref: Any, message: Any) -> None:
         try:
