@@ -11,7 +11,6 @@ and every step looks at them anew after it has waited.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from math import inf
@@ -101,7 +100,7 @@ class Supervision:
         self.policy = policy
         self.children: dict[str, Cell] = {}
         self.restart_times: list[float] = []
-        self.crashed: deque[Cell] = deque()  # wait for the task that restarts groups
+        self.crashed: list[Cell] = []  # wait for the task that restarts groups
         self.working = False  # that task, or the first start's, exists
         self.scope: trio.CancelScope | None = None  # its scope
         self.closing = False
@@ -313,6 +312,13 @@ class Supervision:
             self.working = True
             self.system.nursery.start_soon(self._work, name=f"{self.name}: restart")
 
+    def _take_eldest(self) -> Cell:
+        """Of those that crashed, the one started first: its group may hold the others."""
+        order = {id_: place for place, id_ in enumerate(self.children)}
+        eldest = min(self.crashed, key=lambda cell: order.get(cell.id, 0))
+        self.crashed.remove(eldest)
+        return eldest
+
     def count_restart(self, exit_: Exit) -> bool:
         """Whether one more restart is within the intensity; escalates when it is not."""
         policy = self.policy
@@ -393,7 +399,7 @@ class Supervision:
 
     async def _restart_groups(self) -> None:
         while self.crashed and not self.closing:
-            cell = self.crashed.popleft()
+            cell = self._take_eldest()
             if cell.state is not RESTARTING:
                 continue  # an earlier group has taken it along, or it was given up
             assert cell.last_exit is not None

@@ -33,7 +33,7 @@ from .behaviours import (
     slow_to_stop,
     stubborn,
 )
-from .views import LONG, counts, end, ids, info, is_active, is_alive, watched
+from .views import LONG, counts, end, ids, is_active, is_alive, running, watched
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -226,7 +226,7 @@ async def test_messages_that_wait_during_a_restart_are_handled_after_it(
             handled.append(message)
 
     supervisor = await system.spawn(Supervisor([ChildSpec("worker", worker)]))
-    ref = (await info(supervisor, "worker")).ref
+    ref = await running(supervisor, "worker")
     for message in (1, ABNORMAL, 2, 3):
         ref.tell_nowait(message)
     await wait_all_tasks_blocked()
@@ -243,7 +243,7 @@ async def test_the_ask_in_hand_fails_and_the_ones_behind_it_are_answered_after_t
             context.reply(message * 2)
 
     supervisor = await system.spawn(Supervisor([ChildSpec("server", server)]))
-    ref = (await info(supervisor, "server")).ref
+    ref = await running(supervisor, "server")
     answers: list[int] = []
 
     async def ask_and_fail() -> None:

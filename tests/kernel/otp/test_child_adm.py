@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,12 +73,13 @@ async def test_child_adm_of_a_stopped_supervisor(
     """What `child_adm` shows with `foo`: a supervisor that is not there answers no call."""
     supervisor = await system.spawn(Supervisor(children(log, "child1")))
     await supervisor.stop("shutdown")
-    for call, argument in (
+    calls: list[tuple[Any, Any]] = [
         (supervisor.start_child, child(log, "child2")),
         (supervisor.terminate_child, "child1"),
         (supervisor.restart_child, "child1"),
         (supervisor.delete_child, "child1"),
-    ):
+    ]
+    for call, argument in calls:
         with pytest.raises(ActorStopped):
             await call(argument)
     with pytest.raises(ActorStopped):

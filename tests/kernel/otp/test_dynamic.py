@@ -13,7 +13,19 @@ import trio
 from lexigram_actors.kernel import ChildSpec, DynamicSupervisor, Restart, Supervisor
 
 from .behaviours import ABNORMAL, NORMAL, Log, Starter, Starts, child, slow_to_stop, worker
-from .views import LONG, counts, end, escalated, exit_of, ids, info, is_alive, refuses, watched
+from .views import (
+    LONG,
+    counts,
+    end,
+    escalated,
+    exit_of,
+    ids,
+    info,
+    is_alive,
+    refuses,
+    running,
+    watched,
+)
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -157,8 +169,8 @@ async def test_count_children_supervisor(system: ActorSystem, autojump_clock: Mo
         kind = Supervisor() if number % 2 else DynamicSupervisor()
         await supervisor.start_child(ChildSpec(str(number), kind, restart=Restart.TEMPORARY))
     assert await counts(supervisor) == (100, 100, 100, 0)
-    for listed in await supervisor.which_children():
-        await listed.ref.stop("shutdown")
+    for child_id in await ids(supervisor):
+        await (await running(supervisor, child_id)).stop("shutdown")
     assert await counts(supervisor) == (0, 0, 0, 0)
 
 

@@ -19,19 +19,23 @@ from .views import LONG, counts, end, escalated, exit_of, ids, is_active, is_ali
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from lexigram_actors.kernel import ActorSystem
+    from lexigram_actors.kernel import ActorSystem, SupervisorRef
 
 GROUPS = [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE]
 ANY = AutoShutdown.ANY_SIGNIFICANT
 ALL = AutoShutdown.ALL_SIGNIFICANT
 
 
-@pytest.mark.parametrize("strategy", GROUPS)
 async def test_siblings_that_crash_at_once_are_one_restart_of_their_group(
-    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
+    system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(
-        Supervisor(children(log, "a", "b"), strategy=strategy, max_restarts=1, period=LONG)
+        Supervisor(
+            children(log, "a", "b"),
+            strategy=Strategy.ONE_FOR_ALL,
+            max_restarts=1,
+            period=LONG,
+        )
     )
     log.refs["a"].tell_nowait(ABNORMAL)
     log.refs["b"].tell_nowait(ABNORMAL)
@@ -39,16 +43,14 @@ async def test_siblings_that_crash_at_once_are_one_restart_of_their_group(
     assert await counts(supervisor) == (2, 2, 0, 2)
 
 
-async def halting(system: ActorSystem, log: Log, b: Any, **options: Any) -> Any:
+async def halting(
+    system: ActorSystem, log: Log, b: Any, strategy: Strategy = Strategy.ONE_FOR_ALL, **options: Any
+) -> SupervisorRef:
     """A supervisor of a, b and c, which is stopping c for the sake of a: for five seconds."""
     slow = child(log, "c", slow_to_stop, 5.0, shutdown=10.0)
     supervisor = await system.spawn(
         Supervisor(
-            [child(log, "a"), b, slow],
-            strategy=Strategy.ONE_FOR_ALL,
-            max_restarts=1,
-            period=LONG,
-            **options,
+            [child(log, "a"), b, slow], strategy=strategy, max_restarts=1, period=LONG, **options
         )
     )
     await end(log, "a", ABNORMAL)
@@ -56,12 +58,13 @@ async def halting(system: ActorSystem, log: Log, b: Any, **options: Any) -> Any:
     return supervisor
 
 
+@pytest.mark.parametrize("strategy", GROUPS)
 @pytest.mark.parametrize("how", [ABNORMAL, NORMAL, "shutdown"])
 async def test_a_sibling_that_ends_before_its_turn_to_be_stopped_is_no_second_restart(
-    system: ActorSystem, log: Log, how: str, autojump_clock: MockClock
+    system: ActorSystem, log: Log, how: str, strategy: Strategy, autojump_clock: MockClock
 ) -> None:
-    """The group is on its way already; it waits no longer and starts once, in order."""
-    supervisor = await halting(system, log, child(log, "b"))
+    """The group is on its way already; it starts once, in order."""
+    supervisor = await halting(system, log, child(log, "b"), strategy)
     await end(log, "b", how)
     await trio.sleep(10.0)
     assert log.ends == ["a", "b", "c"]
@@ -69,15 +72,32 @@ async def test_a_sibling_that_ends_before_its_turn_to_be_stopped_is_no_second_re
     assert await counts(supervisor) == (3, 3, 0, 3)
 
 
+@pytest.mark.parametrize("strategy", GROUPS)
 @pytest.mark.parametrize("auto_shutdown", [ANY, ALL])
 async def test_a_significant_sibling_that_ends_well_before_its_turn_comes_back_with_its_group(
-    system: ActorSystem, log: Log, auto_shutdown: AutoShutdown, autojump_clock: MockClock
+    system: ActorSystem,
+    log: Log,
+    auto_shutdown: AutoShutdown,
+    strategy: Strategy,
+    autojump_clock: MockClock,
 ) -> None:
     significant = child(log, "b", restart=Restart.TRANSIENT, significant=True)
-    supervisor = await halting(system, log, significant, auto_shutdown=auto_shutdown)
+    supervisor = await halting(system, log, significant, strategy, auto_shutdown=auto_shutdown)
     await end(log, "b", NORMAL)
     await trio.sleep(10.0)
     assert await counts(supervisor) == (3, 3, 0, 3)
+
+
+@pytest.mark.parametrize("strategy", GROUPS)
+async def test_a_temporary_significant_sibling_that_ends_before_its_turn_is_only_gone(
+    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
+) -> None:
+    significant = child(log, "b", restart=Restart.TEMPORARY, significant=True)
+    supervisor = await halting(system, log, significant, strategy, auto_shutdown=ANY)
+    await end(log, "b", ABNORMAL)
+    await trio.sleep(10.0)
+    assert await ids(supervisor) == ["a", "c"]
+    assert await counts(supervisor) == (2, 2, 0, 2)
 
 
 async def test_a_child_terminated_by_hand_while_its_group_is_stopped_stays_down(
@@ -89,6 +109,30 @@ async def test_a_child_terminated_by_hand_while_its_group_is_stopped_stays_down(
     await trio.sleep(10.0)
     assert log.starts[3:] == ["a", "c"]
     assert not await is_active(supervisor, "b")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_an_elder_terminated_before_its_turn_leaves_nobody_waiting_for_it(
+    system: ActorSystem, log: Log, joined: bool, autojump_clock: MockClock
+) -> None:
+    """rest_for_one: "a" crashes while the group of "c" is stopped, and is then terminated."""
+    supervisor = await system.spawn(
+        Supervisor(
+            [*children(log, "a", "b", "c"), child(log, "d", slow_to_stop, 3.0)],
+            strategy=Strategy.REST_FOR_ONE,
+            max_restarts=5,
+        )
+    )
+    await end(log, "c", ABNORMAL)
+    await end(log, "a", ABNORMAL)
+    if joined:
+        await end(log, "b", ABNORMAL)
+    await supervisor.terminate_child("a")
+    await trio.sleep(20.0)
+    assert not await is_active(supervisor, "a")
+    assert await counts(supervisor) == (4, 3, 0, 4)
+    assert log.count("a") == 1
+    assert log.count("b") == (2 if joined else 1)
 
 
 async def test_a_child_deleted_while_its_group_is_stopped_is_gone_for_whoever_asks(

@@ -138,8 +138,9 @@ async def test_sup_start_restart_child_returns_error(
 async def test_sup_start_map(system: ActorSystem, log: Log, autojump_clock: MockClock) -> None:
     """What a spec leaves out has OTP's defaults, and the children start in the order given.
 
-    Deviation: the shutdown time of a child that is a supervisor is 5 s by default too, not
-    infinity; specs are read as attributes, there is no `get_childspec`.
+    Deviation: there is no `get_childspec`, specs are read as attributes. That of a supervisor says
+    5 s too where OTP's says infinity; it means the same, see
+    `test_a_supervisor_has_the_time_that_its_children_have`.
     """
     plain = ChildSpec("child1", worker, args=(log, "child1"))
     brutal = ChildSpec("child2", worker, args=(log, "child2"), shutdown=0)

@@ -22,7 +22,7 @@ from .behaviours import (
     children,
     worker,
 )
-from .views import LONG, counts, end, ids, info, is_active, refuses
+from .views import LONG, counts, end, ids, is_active, refuses, running
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -43,8 +43,10 @@ async def test_tree(system: ActorSystem, log: Log, autojump_clock: MockClock) ->
         return Supervisor(specs, max_restarts=4, period=LONG)
 
     top = await system.spawn(Supervisor(strategy=Strategy.ONE_FOR_ALL, max_restarts=4, period=LONG))
-    sup1 = await top.start_child(ChildSpec("supchild1", inner(*children(log, "child1", "child2"))))
-    sup2 = await top.start_child(ChildSpec("supchild2", inner()))
+    sup1: Any = await top.start_child(
+        ChildSpec("supchild1", inner(*children(log, "child1", "child2")))
+    )
+    sup2: Any = await top.start_child(ChildSpec("supchild2", inner()))
     await top.start_child(ChildSpec("supchild3", inner(), restart=Restart.TRANSIENT))
     await top.terminate_child("supchild3")
     assert await counts(top) == (3, 2, 3, 0)
@@ -66,7 +68,7 @@ async def test_tree(system: ActorSystem, log: Log, autojump_clock: MockClock) ->
     assert log.ends == ["child3", "child4", "child2", "child1"]
     assert sorted(await ids(top)) == ["supchild1", "supchild2", "supchild3"]
     assert await counts(top) == (3, 3, 3, 0)
-    new1, new2, new3 = [(await info(top, f"supchild{number}")).ref for number in (1, 2, 3)]
+    new1, new2, new3 = [await running(top, f"supchild{number}") for number in (1, 2, 3)]
     assert await ids(new1) == ["child1", "child2"]
     assert await counts(new1) == (2, 2, 0, 2)
     assert await counts(new2) == (0, 0, 0, 0)
@@ -114,7 +116,7 @@ async def test_simple_global_supervisor(
             period=60.0,
         )
     )
-    sup2 = (await info(top, "middle")).ref
+    sup2 = await running(top, "middle")
     if how == "stop supervisor":
         await sup2.stop("killed")
     elif how == "fail worker":

@@ -29,8 +29,16 @@ async def ids(supervisor: Any) -> list[str]:
 
 async def info(supervisor: Any, child_id: str) -> ChildInfo:
     """What the supervisor says of one child; fails when there is none or more than one."""
-    (found,) = [each for each in await supervisor.which_children() if each.id == child_id]
+    listed: list[ChildInfo] = await supervisor.which_children()
+    (found,) = [each for each in listed if each.id == child_id]
     return found
+
+
+async def running(supervisor: Any, child_id: str) -> Any:
+    """The ref of a child that runs; fails when it does not."""
+    ref = (await info(supervisor, child_id)).ref
+    assert ref is not None
+    return ref
 
 
 async def is_active(supervisor: Any, child_id: str) -> bool:
@@ -73,7 +81,7 @@ async def is_alive(ref: ActorRef[Any]) -> bool:
 
 @asynccontextmanager
 async def watched(log: Log, *child_ids: str) -> AsyncIterator[dict[str, Exit]]:
-    """Monitors children; when the block ends all have ended for good and the dict says how."""
+    """Monitors children; when the block ends, each of them has ended and the dict says how."""
     exits: dict[str, Exit] = {}
 
     async def watch(child_id: str) -> None:
