@@ -13,9 +13,10 @@ not fill the memory before it is refused.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from math import isfinite
 from typing import Any, Final, final
 from uuid import UUID
 
@@ -28,6 +29,9 @@ Plain = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 SHORT: Final = 64
 """Text up to here is looked at in the loops themselves: a call for each would double the time."""
+
+LONG: Final = 8
+"""From here on a list is looked at as a whole first: below, that costs more than it saves."""
 
 SMALLEST_INT: Final = -(2**63)
 LARGEST_INT: Final = 2**63 - 1
@@ -108,7 +112,7 @@ class Encoder:
         raise Refusal("an int beyond 64 bits; store it as text or as a Decimal")
 
     def floating(self, value: float, depth: int) -> float:
-        if value - value == 0.0:  # inf - inf and nan - nan are nan
+        if isfinite(value):
             return value
         raise Refusal(f"the float {value}; only finite numbers are stored")
 
@@ -159,19 +163,45 @@ class Encoder:
 
     def sequence(self, value: list[Any], depth: int) -> Plain:
         self.enter(len(value), depth)
-        plain: list[Any] = []
         if value and type(value[0]) is str and value[0].startswith("$"):
-            plain.append("$list")
-        self.extend(plain, value, depth)
-        return plain
+            return self.extended(["$list"], value, depth)
+        return value if self.all_plain(value) else self.extended([], value, depth)
 
     def fixed(self, value: tuple[Any, ...], depth: int) -> Plain:
         self.enter(len(value), depth)
-        plain: list[Any] = ["$tuple"]
-        self.extend(plain, value, depth)
-        return plain
+        if self.all_plain(value):
+            return ["$tuple", *value]
+        return self.extended(["$tuple"], value, depth)
 
-    def extend(self, plain: list[Any], value: Iterable[Any], depth: int) -> None:
+    def all_plain(self, value: Collection[Any]) -> bool:
+        """Say whether all items are numbers, or all texts, that are plain as they are.
+
+        Seen without a step of Python's for each item: many lists are long and all of a kind. False
+        also where an item is to be refused, which is left to the walk that knows its place.
+        """
+        if len(value) < LONG:
+            return False
+        kinds = set(map(type, value))
+        kind = kinds.pop()
+        if kinds:
+            return False
+        if kind is int:
+            return bool(min(value) >= SMALLEST_INT and max(value) <= LARGEST_INT)
+        if kind is float:
+            return all(map(isfinite, value))
+        return kind is str and self.all_ascii(value)
+
+    def all_ascii(self, texts: Collection[str]) -> bool:
+        length = sum(map(len, texts))
+        if length > self.room:
+            return False
+        joined = "".join(texts)
+        if "\0" in joined or not joined.isascii():
+            return False
+        self.room -= length
+        return True
+
+    def extended(self, plain: list[Any], value: Collection[Any], depth: int) -> Plain:
         index = 0
         try:
             for index, item in enumerate(value):  # noqa: B007 - a refusal names the index
@@ -183,6 +213,7 @@ class Encoder:
         except Refusal as refusal:
             refusal.steps.append(f"[{index}]")
             raise
+        return plain
 
     def unordered(self, value: set[Any] | frozenset[Any], depth: int) -> Plain:
         """Encode a set; sorted by what its items look like, so that equal sets have equal bytes."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import apsw
 import trio
@@ -80,11 +81,11 @@ def arrange_death(when: str, at: int) -> None:
         nonlocal works
         write_row(connection, *arguments)  # type: ignore[arg-type]
         works += 1
-        if commits + 1 == at and when == "inside" and works % 2:
+        if commits + 1 >= at and when == "inside" and works % 2:
             die()
 
-    Worker.commit = commit  # type: ignore[method-assign]
-    rows.write_row = work
+    setattr(Worker, "commit", commit)  # noqa: B010 - a patch, which types do not see
+    setattr(rows, "write_row", work)  # noqa: B010
 
 
 async def main(path: str, when: str = "run", at: str = "0") -> None:
@@ -98,4 +99,4 @@ async def main(path: str, when: str = "run", at: str = "0") -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:])
+    trio.run(partial(main, *sys.argv[1:]))

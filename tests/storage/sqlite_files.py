@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import apsw
+import trio
 
 from lexigram_actors.storage import SQLiteStore
 
@@ -34,6 +36,15 @@ def other_process(path: Path | str) -> apsw.Connection:
     connection = apsw.Connection(os.fspath(path))
     connection.set_busy_timeout(5_000)
     return connection
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that a thread does; five seconds at most."""
+    for _ in range(5_000):
+        if condition():
+            return
+        await trio.sleep(0.001)
+    raise AssertionError("it did not happen")
 
 
 def mode(path: Path) -> int:

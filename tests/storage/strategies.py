@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 ints = st.integers(-(2**63), 2**63 - 1)
-zones = st.none() | st.timezone_keys(allow_prefix=False).map(ZoneInfo) | st.integers(-86_399, 86_399).map(
-    lambda seconds: timezone(timedelta(seconds=seconds))
+zones = (
+    st.none()
+    | st.timezone_keys(allow_prefix=False).map(ZoneInfo)
+    | st.integers(-86_399, 86_399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
 )
 
 hashable_scalars: st.SearchStrategy[Any] = st.one_of(

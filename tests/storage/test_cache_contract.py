@@ -103,7 +103,8 @@ async def test_what_is_handed_out_and_what_was_handed_in_are_copies(
         given = {"list": [1]}
         await cache.set("k", given)
         given["list"].append(2)
-        (await cache.get("k")).unwrap()["list"].append(3)
+        handed_out: Any = (await cache.get("k")).unwrap()
+        handed_out["list"].append(3)
         assert await cache.get("k") == Ok({"list": [1]})
 
 
@@ -406,7 +407,8 @@ async def test_what_one_task_was_told_another_sees(open_cache_backend: OpenCache
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             async for number in receive:
-                assert (await cache.get("k")).unwrap() >= number
+                found: Any = (await cache.get("k")).unwrap()
+                assert found >= number
 
 
 async def test_an_expected_failure_matches_as_err(open_cache_backend: OpenCacheBackend) -> None:

@@ -99,7 +99,7 @@ async def test_a_refused_url_does_not_show_its_secrets(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite:///nowhere/f.db"])
 async def test_a_mode_that_there_is_not_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="'full'.*'normal'.*'off'"):
+    with pytest.raises(ConfigurationError, match=r"'full'.*'normal'.*'off'"):
         async with open_store(url, synchronous="off"):  # type: ignore[arg-type]
             pass
 

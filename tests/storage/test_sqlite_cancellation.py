@@ -5,6 +5,7 @@ Threads and open files are counted around every test by the fixture that all tes
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from lexigram_actors.result import Ok
 from lexigram_actors.storage import SQLiteStore
 from lexigram_actors.storage.sqlite import opening, requests
 from lexigram_actors.storage.sqlite.worker import Worker
-from tests.storage.sqlite_files import fill, other_process, worker_of
+from tests.storage.sqlite_files import fill, other_process, until, worker_of
 
 
 @pytest.fixture
@@ -47,8 +48,7 @@ class Gate:
         worker.connection.execute("COMMIT")
 
     async def wait_reached(self) -> None:
-        while not self.reached.is_set():
-            await trio.sleep(0.001)
+        await until(self.reached.is_set)
 
 
 @pytest.fixture
@@ -122,9 +122,7 @@ async def test_when_every_waiting_writer_is_cancelled_the_lock_is_given_up(path:
             await store.cache.set("k", 1)
         assert scope.cancelled_caught
         # The thread sleeps again, for which leaving the block would wait otherwise.
-        with trio.fail_after(5):
-            while not worker_of(store).requests.idle:
-                await trio.sleep(0.001)
+        await until(lambda: bool(worker_of(store).requests.idle))
         lock.execute("ROLLBACK")
         lock.close()
 
@@ -333,8 +331,11 @@ def test_a_store_that_nobody_closed_ends_with_the_next_commit(
     assert not threads[0].is_alive()
 
 
+breaks_down = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+@breaks_down
 @pytest.mark.parametrize("where", ["answer_reads", "commit_writes"])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_thread_that_breaks_down_leaves_nobody_waiting(
     path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -350,19 +351,77 @@ async def test_a_thread_that_breaks_down_leaves_nobody_waiting(
                 assert "is closed" in str(error)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_thread_that_breaks_down_in_a_commit_leaves_nobody_waiting(
+@breaks_down
+async def test_a_thread_that_breaks_down_in_a_commit_tells_the_whole_group(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dead(worker: Worker) -> None:
         raise SystemExit
 
+    results: list[Any] = []
+
+    async def write(number: int) -> None:
+        results.append(await store.cache.set(f"k{number}", 1))
+
     async with SQLiteStore(path) as store:
         monkeypatch.setattr(Worker, "commit", dead)
+        lock = other_process(path)
+        lock.execute("BEGIN IMMEDIATE")
         with trio.fail_after(5):
-            assert "is closed" in str((await store.cache.set("k", 1)).unwrap_err())
+            async with trio.open_nursery() as nursery:
+                for number in range(10):
+                    nursery.start_soon(write, number)
+                await wait_all_tasks_blocked()
+                lock.execute("ROLLBACK")
+                lock.close()
+        errors = [result.unwrap_err() for result in results]
+        assert len({id(error) for error in errors}) == 10
+        assert all("is closed" in str(error) for error in errors)
     async with SQLiteStore(path) as store:
-        assert await store.cache.get("k") == Ok(None)
+        assert await store.cache.get("k1") == Ok(None)
+
+
+@breaks_down
+async def test_a_thread_that_breaks_down_while_opening_is_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(opening, "check_inside", dead)
+    with trio.fail_after(5):
+        with pytest.raises(StoreError, match="the store's thread broke down"):
+            async with SQLiteStore(path):
+                pass
+
+
+def test_ctrl_c_at_the_worst_moment_ends_the_run_in_order(path: Path) -> None:
+    """Between the queueing of a request and the sleep of its task."""
+
+    class Interrupting:
+        def __init__(self, lock: Any) -> None:
+            self.lock = lock
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if threading.current_thread() is threading.main_thread():
+                signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with SQLiteStore(path) as store:
+            requests = worker_of(store).requests
+            requests.lock = Interrupting(requests.lock)
+            try:
+                await store.cache.set("k", 1)
+            finally:
+                requests.lock = requests.lock.lock
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("store ")]
 
 
 async def test_closing_that_fails_is_logged_and_loses_nothing(

@@ -15,7 +15,7 @@ from lexigram_actors.errors import StoreCorruptedError, StoreVersionError
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.storage import SQLiteStore
 from lexigram_actors.storage.sqlite import opening
-from tests.storage.sqlite_files import contents, fill, other_process, worker_of
+from tests.storage.sqlite_files import contents, fill, other_process
 
 VALUES: dict[str, Any] = {
     **{f"small{number}": {"number": number, "text": "x" * number} for number in range(40)},
@@ -45,7 +45,7 @@ def places(length: int, seed: int, count: int) -> Iterator[tuple[int, int]]:
 def without_a_leaf(path: Path) -> bytes:
     """Return the bytes of the file with one page of rows overwritten."""
     connection = other_process(path)
-    pages = connection.execute(
+    pages: list[Any] = connection.execute(
         "SELECT pageno FROM dbstat WHERE name = 'cache' AND pagetype = 'leaf' ORDER BY pageno"
     ).fetchall()
     connection.close()
@@ -71,7 +71,7 @@ async def answers(path: Path) -> list[str]:
 
 
 async def test_a_flipped_bit_is_never_a_wrong_value(tmp_path: Path, sound: bytes) -> None:
-    seed = random.randrange(10**6)  # noqa: S311
+    seed = random.randrange(10**6)
     path = tmp_path / "flipped" / "store.db"
     told = {"open": 0, "right": 0, "damage": 0}
     for offset, bit in places(len(sound), seed, 500):

@@ -6,8 +6,10 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -36,12 +38,30 @@ class Notes:
         return notes
 
 
-def start(path: Path, *mode: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, crash_workload.__file__, str(path), *mode],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+class Program:
+    """The workload as a process; what it notes goes to a file, which loses nothing."""
+
+    def __init__(self, path: Path, *mode: str) -> None:
+        self.notes = path.with_suffix(".notes")
+        with self.notes.open("wb") as notes:
+            self.process = subprocess.Popen(
+                [sys.executable, crash_workload.__file__, str(path), *mode], stdout=notes
+            )
+
+    def wait_dead(self) -> Notes:
+        """Return what it noted, when it has died as it should."""
+        assert self.process.wait(timeout=60) in (137, -signal.SIGKILL)
+        return Notes.read(self.notes.read_text())
+
+    def kill_after(self, notes: int) -> Notes:
+        """Kill it from outside when it has noted so many bytes."""
+        deadline = time.monotonic() + 60
+        while self.notes.stat().st_size < notes:
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        self.process.kill()
+        return self.wait_dead()
 
 
 async def check(path: Path, notes: Notes) -> None:
@@ -63,34 +83,25 @@ async def check(path: Path, notes: Notes) -> None:
 @pytest.mark.parametrize(("when", "at"), POINTS)
 async def test_death_at_a_commit(tmp_path: Path, when: str, at: int) -> None:
     path = tmp_path / "store.db"
-    process = start(path, when, str(at))
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 137
-    notes = Notes.read(text)
+    notes = Program(path, when, str(at)).wait_dead()
     if at > 2:
         assert notes.acknowledged
     await check(path, notes)
 
 
-@pytest.mark.parametrize("run", range(6))
+@pytest.mark.parametrize("run", range(8))
 async def test_death_from_outside_at_any_time(tmp_path: Path, run: int) -> None:
     path = tmp_path / "store.db"
-    lines = random.randrange(50, 4_000)  # noqa: S311
-    process = start(path)
-    assert process.stdout is not None
-    seen = [process.stdout.readline() for _ in range(lines)]
-    process.send_signal(signal.SIGKILL)
-    rest, _ = process.communicate(timeout=60)
-    await check(path, Notes.read("".join(seen) + rest))
+    notes = random.randrange(500, 40_000)
+    await check(path, Program(path, "run").kill_after(notes))
 
 
 async def test_death_again_and_again_on_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     for _ in range(3):
-        text, _ = start(path, "after", "30").communicate(timeout=60)
-        notes = Notes.read(text)
+        notes = Program(path, "after", "30").wait_dead()
         async with SQLiteStore(path) as store:
             for key in (f"w{number}" for number in range(WRITERS)):
-                value = (await store.cache.get(key)).unwrap()
+                value: Any = (await store.cache.get(key)).unwrap()
                 assert value == value_of(key, value["number"])  # of this run, or of an earlier one
                 assert notes.acknowledged[key] <= value["number"]

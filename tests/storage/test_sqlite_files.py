@@ -66,8 +66,8 @@ async def test_a_file_is_never_open_to_others_while_it_is_made(
 ) -> None:
     modes: set[int] = set()
 
-    def watched(connection: apsw.Connection) -> None:
-        schema.migrate(connection)
+    def watched(connection: apsw.Connection, path_: str) -> None:
+        schema.migrate(connection, path_)
         modes.update(mode(file) for file in path.parent.iterdir())
 
     monkeypatch.setattr(creation, "migrate", watched)
@@ -90,7 +90,7 @@ async def test_the_rights_that_the_owner_gave_stay(path: Path) -> None:
 async def test_a_store_whose_making_failed_leaves_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(connection: apsw.Connection) -> None:
+    def full(connection: apsw.Connection, path_: str) -> None:
         raise apsw.FullError("database or disk is full")
 
     monkeypatch.setattr(creation, "migrate", full)
@@ -177,7 +177,7 @@ async def test_what_is_no_file_is_refused(path: Path, tmp_path: Path, kind: str)
 
 async def test_a_folder_below_a_file_is_refused(path: Path) -> None:
     path.write_bytes(b"x")
-    with pytest.raises(StoreError, match="the folder .* does not exist"):
+    with pytest.raises(StoreError, match=r"the folder .* does not exist"):
         async with SQLiteStore(path / "store.db"):
             pass
 
@@ -214,7 +214,7 @@ def public_path(tmp_path_factory: pytest.TempPathFactory) -> Any:
         pytest.skip("needs root, to become a user without rights")
     import tempfile
 
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # noqa: S108
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         os.chmod(name, 0o755)
         yield Path(name) / "store.db"
 
@@ -381,7 +381,7 @@ async def test_a_place_that_can_keep_no_log_is_a_store_error(
         def pragma(self, name: str, *rest: Any, **more: Any) -> Any:
             return "delete" if name == "journal_mode" else super().pragma(name, *rest, **more)
 
-    monkeypatch.setattr(opening.apsw, "Connection", Stubborn)
+    monkeypatch.setattr(apsw, "Connection", Stubborn)
     error = await opening_fails(path, StoreError)
     assert "keeps a delete journal" in error.message
     assert "local disk" in str(error.hint)
@@ -401,7 +401,9 @@ async def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(
         async with SQLiteStore(path) as store:
             assert await store.cache.get("k") == Ok(1)
             assert await worker_of(store).read(schema.version_of) == 2
-            assert await worker_of(store).read(lambda c: c.execute("SELECT * FROM notes").get) is None
+            assert (
+                await worker_of(store).read(lambda c: c.execute("SELECT * FROM notes").get) is None
+            )
 
 
 async def test_a_migration_that_fails_changes_nothing(
@@ -409,7 +411,9 @@ async def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     await fill(path, k=1)
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (*NOTES, "CREATE TABLE cache (x)")))
+        patch.setattr(
+            schema, "MIGRATIONS", (*schema.MIGRATIONS, (*NOTES, "CREATE TABLE cache (x)"))
+        )
         with pytest.raises(StoreError, match="already exists"):
             async with SQLiteStore(path):
                 pass
@@ -418,29 +422,73 @@ async def test_a_migration_that_fails_changes_nothing(
         assert await worker_of(store).read(schema.version_of) == 1
 
 
+def another_process_migrates_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Have another process bring the file to a version just before ours takes the lock."""
+    asked = schema.version_of
+
+    def asked_too_early(connection: apsw.Connection) -> int:
+        found = asked(connection)
+        if not connection.in_transaction:
+            other = other_process(path)
+            other.execute(NOTES[0])
+            other.pragma("user_version", version)
+            other.close()
+        return found
+
+    def migrate(connection: apsw.Connection, path_: str) -> None:
+        monkeypatch.setattr(schema, "version_of", asked_too_early)
+        schema.migrate(connection, path_)
+
+    monkeypatch.setattr(opening, "migrate", migrate)
+
+
 async def test_a_migration_made_meanwhile_by_another_process_is_not_made_twice(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(path, k=1)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NOTES))
-    asked = schema.version_of
-
-    def asked_too_early(connection: apsw.Connection) -> int:
-        version = asked(connection)
-        if version == 1 and not connection.in_transaction:
-            other = other_process(path)
-            other.execute(NOTES[0])
-            other.pragma("user_version", 2)
-            other.close()
-        return version
-
-    def migrate(connection: apsw.Connection) -> None:
-        monkeypatch.setattr(schema, "version_of", asked_too_early)
-        schema.migrate(connection)
-
-    monkeypatch.setattr(opening, "migrate", migrate)
+    another_process_migrates_first(path, monkeypatch, 2)
     async with SQLiteStore(path) as store:
         assert await store.cache.get("k") == Ok(1)
+
+
+async def test_a_newer_process_that_was_here_meanwhile_is_not_undone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(path, k=1)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NOTES))
+    another_process_migrates_first(path, monkeypatch, 3)
+    with pytest.raises(StoreVersionError, match="schema version 3"):
+        async with SQLiteStore(path):
+            pass
+    connection = other_process(path)
+    assert connection.pragma("user_version") == 3
+    connection.close()
+
+
+async def test_a_migration_whose_transaction_is_gone_is_still_its_own_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(path, k=1)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ROLLBACK", "NONSENSE")))
+    with pytest.raises(StoreError, match="NONSENSE"):
+        async with SQLiteStore(path):
+            pass
+
+
+async def test_a_file_that_opens_for_reading_only_is_refused(path: Path) -> None:
+    await fill(path, k=1)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    with pytest.raises(apsw.ReadOnlyError):
+        opening.make_ready(connection, str(path), "full")
+    connection.close()
+
+
+async def test_leaving_a_store_that_is_not_open_is_an_error(path: Path) -> None:
+    with pytest.raises(StoreError, match="is not open"):
+        await SQLiteStore(path).__aexit__(None, None, None)
 
 
 # --- opening and closing -------------------------------------------------------------------------
@@ -465,6 +513,8 @@ async def test_outside_its_block_a_store_answers_with_an_error(path: Path) -> No
         assert "the store is not open" in str(error)
         assert "async with" in str(error)
         assert (await cache.set("k", 1)).is_err()
+        assert (await cache.delete_many(["k"])).is_err()
+        assert (await cache.exists("k")).is_err()
         async with store:
             assert await cache.set("k", 1) == Ok(None)
 
@@ -480,6 +530,13 @@ async def test_a_store_that_failed_to_open_can_be_opened_when_the_cause_is_gone(
         assert await store.cache.set("k", 1) == Ok(None)
 
 
+def another_process_reads(path: Path) -> None:
+    code = (
+        "import apsw, sys; apsw.Connection(sys.argv[1]).execute('SELECT * FROM cache').fetchall()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+
+
 async def test_two_stores_of_one_process_share_the_file_and_its_locks(path: Path) -> None:
     async with SQLiteStore(path) as first:
         async with SQLiteStore(path) as second:
@@ -488,11 +545,7 @@ async def test_two_stores_of_one_process_share_the_file_and_its_locks(path: Path
             assert await second.cache.set("k", 2) == Ok(None)
         # A plain open and close of the file by the second would have dropped the first one's lock,
         # and another process then taken the log away on closing.
-        subprocess.run(
-            [sys.executable, "-c", f"import apsw; c = apsw.Connection({str(path)!r});"
-             "c.execute('SELECT * FROM cache').fetchall(); c.close()"],
-            check=True, timeout=60,
-        )  # fmt: skip
+        another_process_reads(path)
         assert (path.parent / "store.db-wal").exists()
         assert await first.cache.get("k") == Ok(2)
         assert await first.cache.set("k", 3) == Ok(None)

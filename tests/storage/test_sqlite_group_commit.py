@@ -17,7 +17,7 @@ from lexigram_actors.errors import StoreCorruptedError, StoreError
 from lexigram_actors.result import Ok
 from lexigram_actors.storage import SQLiteStore
 from lexigram_actors.storage.sqlite.worker import Worker
-from tests.storage.sqlite_files import other_process, worker_of
+from tests.storage.sqlite_files import other_process, until, worker_of
 
 
 @pytest.fixture
@@ -259,9 +259,7 @@ async def test_a_writer_that_came_late_waits_its_own_time(path: Path) -> None:
             nursery.start_soon(write, "early")
             await trio.sleep(0.12)
             nursery.start_soon(write, "late")
-            with trio.fail_after(5):
-                while "early" not in results:
-                    await trio.sleep(0.001)
+            await until(lambda: "early" in results)
             assert "late" not in results
             lock.execute("ROLLBACK")
             lock.close()

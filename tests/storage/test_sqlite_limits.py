@@ -136,23 +136,28 @@ trio.run(main)
 """
 
 
+def run_side_by_side(program: str, path: Path, count: int) -> None:
+    """Run a program several times at once, each with a number of its own."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", BEGINNING + program, str(path), str(number)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["new file", "file that is there"])
 async def test_processes_work_on_one_file_side_by_side(tmp_path: Path, there: bool) -> None:
     path = tmp_path / "store.db"
     if there:
         async with SQLiteStore(path):
             pass
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", BEGINNING + TWENTY_WRITERS, str(path), str(number)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(3)
-    ]
-    for process in processes:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    run_side_by_side(TWENTY_WRITERS, path, 3)
     assert [file.name for file in tmp_path.iterdir()] == ["store.db"]
     connection = other_process(path)
     assert connection.execute("SELECT count(*) FROM cache").get == 3 * 20 * 20

@@ -2,7 +2,7 @@
 
 It is made under another name and linked into place when it is complete. So an empty or half-made
 file is never ours, which is what allows refusing one: it was cut off, and a fresh database in its
-place would hide the loss.
+place would hide the loss. A crash in between leaves a draft, `.lexigram-*.new`, to be deleted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def fill(draft: str) -> None:
     connection = apsw.Connection(draft, flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.pragma("synchronous", "FULL")
-        migrate(connection)
+        migrate(connection, draft)
         use_write_ahead_log(connection, draft)
     finally:
         connection.close()

@@ -131,7 +131,7 @@ def make_ready(
     connection.pragma("synchronous", synchronous.upper())
     connection.pragma("fullfsync", synchronous == "full")  # macOS: past the disk's own cache
     connection.pragma("journal_size_limit", LOG_KEPT)
-    migrate(connection)
+    migrate(connection, path)
 
 
 def leave_log_alone(connection: apsw.Connection, alone: bool) -> None:

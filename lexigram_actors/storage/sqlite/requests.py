@@ -54,6 +54,7 @@ class Requests:
         self.closing = False
         self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C between queueing and sleeping would be fatal
     async def submit(
         self, waiting: dict[Request, None], work: Work, arguments: tuple[Any, ...]
     ) -> Any:
@@ -108,9 +109,13 @@ class Requests:
             return list(waiting)
 
     def wake(self, requests: Collection[Request]) -> None:
-        """Wake the tasks of claimed requests, in one go."""
-        if requests:
-            self.post(reschedule_all, requests, outcome.Error(self.closed()))
+        """Wake the tasks of claimed requests, in one go.
+
+        A request without an outcome was dropped by a thread that ended; its caller is told so.
+        """
+        told = [(each.task, each.outcome or outcome.Error(self.closed())) for each in requests]
+        if told:
+            self.post(reschedule_all, told)
 
     def end(self) -> None:
         """Refuse what still waits, and all that comes; the thread serves nothing any more."""
@@ -132,7 +137,7 @@ class Requests:
         )
 
 
-def reschedule_all(requests: Iterable[Request], otherwise: outcome.Outcome[Any]) -> None:
-    """Hand each task its outcome; a request without one was dropped by a thread that ended."""
-    for request in requests:
-        trio.lowlevel.reschedule(request.task, request.outcome or otherwise)
+def reschedule_all(told: Iterable[tuple[trio.lowlevel.Task, outcome.Outcome[Any]]]) -> None:
+    """Wake each task with its outcome."""
+    for task, result in told:
+        trio.lowlevel.reschedule(task, result)

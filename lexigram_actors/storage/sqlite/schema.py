@@ -45,6 +45,15 @@ def check_identity(path: str, application_id: int, version: int) -> None:
             f"(application id {application_id}); it was left as it is",
             hint="give another path; the store makes a file of its own",
         )
+    refuse_newer(path, version)
+    if version < 1:
+        raise StoreCorruptedError(
+            f"{path} has schema version {version}, which there never was", hint=REMEDY
+        )
+
+
+def refuse_newer(path: str, version: int) -> None:
+    """Refuse a version that came after this library."""
     newest = len(MIGRATIONS)
     if version > newest:
         raise StoreVersionError(
@@ -52,10 +61,6 @@ def check_identity(path: str, application_id: int, version: int) -> None:
             f"{newest}; it was left as it is",
             hint="upgrade lexigram_actors",
             details={"version": version, "newest": newest},
-        )
-    if version < 1:
-        raise StoreCorruptedError(
-            f"{path} has schema version {version}, which there never was", hint=REMEDY
         )
 
 
@@ -71,18 +76,24 @@ def version_of(connection: apsw.Connection) -> int:
     return version
 
 
-def migrate(connection: apsw.Connection) -> None:
-    """Apply the migrations that are missing, all or none."""
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Apply the migrations that are missing, all or none.
+
+    Raises:
+        StoreVersionError: Another process, of a newer version, was here a moment ago.
+    """
     if version_of(connection) == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Asked again: another process may have been here before the lock was ours.
-        apply(connection, MIGRATIONS[version_of(connection) :])
+        version = version_of(connection)
+        refuse_newer(path, version)
+        apply(connection, MIGRATIONS[version:])
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", len(MIGRATIONS))
         connection.execute("COMMIT")
-    except apsw.Error:
+    except Exception:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

@@ -91,10 +91,9 @@ class SQLiteStore:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        worker, self.rows.worker = self.rows.worker, None
-        if worker is not None:
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await worker.close()
+        worker, self.rows.worker = self.rows.running(), None
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await worker.close()
 
     def make_worker(self) -> Worker:
         # Here, so that only who opens a SQLite store loads the driver.

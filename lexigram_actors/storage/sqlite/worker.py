@@ -32,6 +32,7 @@ import apsw
 import outcome
 import trio
 
+from lexigram_actors.errors import StoreError
 from lexigram_actors.storage.sqlite.failures import is_damage, store_error
 from lexigram_actors.storage.sqlite.requests import CLOSE_TIMEOUT, Request, Requests, Work
 
@@ -63,7 +64,7 @@ class Worker:
         self.requests = Requests(path)
         self.opened = trio.Event()
         self.ended = trio.Event()
-        self.failure: BaseException | None = None
+        self.failure: BaseException | None = StoreError(f"{path}: the store's thread broke down")
         # Of the thread alone:
         self.connection: apsw.Connection
         self.give_up_at = 0.0
@@ -125,12 +126,13 @@ class Worker:
             self.connection = self.open_connection(self.keep_waiting)
         except Exception as error:  # noqa: BLE001 - raised where the store is opened
             self.failure = store_error(error, self.path)
-            self.requests.post(self.opened.set)
         else:
+            self.failure = None
             self.requests.post(self.opened.set)
             self.serve()
         finally:
             self.requests.end()
+            self.requests.post(self.opened.set)
             self.requests.post(self.ended.set)
 
     def serve(self) -> None:
