@@ -77,7 +77,7 @@ class KeyValueCache:
             check_key(key)
             data = self.codec.dumps(value)
             now = self.clock()
-            expires_at = None if ttl is None or ttl >= FOR_GOOD else now + ttl
+            expires_at = None if ttl is None or ttl >= FOR_GOOD else float(now + ttl)
             await self.rows.write(key, data, expires_at, now)
             return Ok(None)
         except NotStorableError as error:
