@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, final
 
 import trio
@@ -15,6 +16,8 @@ from lexigram_actors.bulk.turns import Turn
 from lexigram_actors.errors import BulkOperationError
 
 LONGEST_TURN = 100
+RECORD_SECONDS = 5.0
+"""What recording a result may take at least, also after the run's own time-out."""
 """Results that are handed over without a pause."""
 
 Outcome = BulkBatchResult[Any, Any]
@@ -28,7 +31,7 @@ class Delivery:
         outlet: Where the workers put them.
         journal: Where a result is recorded once the next one is asked for.
         make_room: Called when a result was taken.
-        record_failed: Called when it could not be recorded.
+        record_failed: Called when it could not be recorded; with None when that was cut off.
     """
 
     __slots__ = (
@@ -40,8 +43,10 @@ class Delivery:
         "_turn",
         "asked",
         "closed",
+        "deadline",
         "error",
         "exhausted",
+        "recording",
         "told",
     )
 
@@ -50,7 +55,7 @@ class Delivery:
         outlet: Outlet,
         journal: Journal | None,
         make_room: Callable[[], None],
-        record_failed: Callable[[BulkOperationError], None],
+        record_failed: Callable[[BulkOperationError | None], None],
     ) -> None:
         self.closed = False
         """The run is over."""
@@ -67,6 +72,9 @@ class Delivery:
         self._make_room = make_room
         self._record_failed = record_failed
         self._handed: Outcome | None = None  # not recorded yet
+        self.deadline = inf
+        """When the run times out: a store that hangs must not hold it up."""
+        self.recording: trio.CancelScope | None = None
         self._turn = Turn(LONGEST_TURN)
 
     def at_hand(self) -> bool:
@@ -107,7 +115,12 @@ class Delivery:
     async def _record(self) -> None:
         if self._journal is not None and self._handed is not None:
             try:
-                await self._journal.record(self._handed)
+                least = trio.current_time() + RECORD_SECONDS  # all may have ended long ago
+                with trio.CancelScope(deadline=max(least, self.deadline)) as self.recording:
+                    await self._journal.record(self._handed)
+                if self.recording.cancelled_caught:  # timed out, or the run was cancelled
+                    self._outlet.discard()
+                    self._record_failed(None)
             except BulkOperationError as error:
                 # Results delivered from here on could not be recorded, and would come again.
                 self._outlet.discard()

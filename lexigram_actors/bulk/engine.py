@@ -92,6 +92,7 @@ class Engine:
         known = self.job.source.known_items or 0
         self.metrics.record_start(known, batches_in(known, self.job.config.batch_size))
         self._work_scope.deadline = trio.current_time() + self.job.config.timeout
+        self.delivery.deadline = self._work_scope.deadline
 
     # --- ending it from outside -------------------------------------------------------------
 
@@ -112,6 +113,8 @@ class Engine:
             ):
                 self.state = BulkOperationState.CANCELLED
             self._scope.cancel()
+            if self.delivery.recording is not None:
+                self.delivery.recording.cancel()
 
     def drop(self) -> None:
         """Stop everything, from a finaliser: at any moment, in any thread, even after the run."""
@@ -212,7 +215,11 @@ class Engine:
             self.delivery.exhausted = True
             self._outlet.wake()
             await self.delivery.asked.wait()
-            await self._close_journal()
+            least = trio.current_time() + STOP_GRACE
+            with trio.CancelScope(deadline=max(least, self._work_scope.deadline)) as scope:
+                await self._close_journal()
+            if scope.cancelled_caught and self.error is None:
+                self.error = self._timed_out()
         self.metrics.record_end()
         if self.error is None:
             self.state = BulkOperationState.COMPLETED
@@ -266,10 +273,10 @@ class Engine:
                 f"the input failed after {self.pool.seen} items: {describe(cause)}", cause=cause
             )
 
-    def _fail(self, error: BaseException) -> None:
-        """End the run with this error, unless it has one."""
+    def _fail(self, error: BaseException | None) -> None:
+        """End the run with this error (None: timed out), unless it has one."""
         if self.error is None:
-            self.error = error
+            self.error = error if error is not None else self._timed_out()
         self.pool.stop()
         self._work_scope.cancel()
         self.delivery.asked.set()

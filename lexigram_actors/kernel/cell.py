@@ -34,7 +34,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import checkpoint, current_task, wait_task_rescheduled
+from trio.lowlevel import (
+    checkpoint,
+    current_task,
+    disable_ki_protection,
+    enable_ki_protection,
+    wait_task_rescheduled,
+)
 
 from lexigram_actors.errors import ActorFailed, ActorStopped
 from lexigram_actors.kernel.actor import Actor, ActorContext
@@ -214,6 +220,7 @@ class Cell:
 
     # --- start
 
+    @enable_ki_protection
     def start(self, way: Start) -> None:
         """Begin an incarnation. Raises what the actor's constructor raises; state is DOWN then."""
         self.way = way
@@ -299,6 +306,7 @@ class Cell:
 
     # --- the incarnation's task
 
+    @enable_ki_protection
     async def _run(self) -> None:
         self.task = current_task()
         error: BaseException | None = None
@@ -320,6 +328,7 @@ class Cell:
             error = exc
         await self._wind_up(error)
 
+    @disable_ki_protection
     async def _live(self) -> None:
         actor = self.actor
         if actor is None:
@@ -386,7 +395,9 @@ class Cell:
         """Call `stopping`; returns what it raises, which becomes the actor's failure."""
         assert self.actor is not None
         now = trio.current_time()
-        until = max(now + CLEANUP, min(self.deadline, now + self.shutdown))
+        until = max(
+            now + CLEANUP, self.deadline if self.stop_reason is not None else now + self.shutdown
+        )
         try:
             with trio.CancelScope(shield=True, deadline=until) as self.scope:
                 await self.actor.stopping(reason)
@@ -411,6 +422,7 @@ class Cell:
 
     # --- stop
 
+    @enable_ki_protection
     def begin_stop(self, reason: str, grace: float | None) -> None:
         """Ask the incarnation to end, and see to it that it does; a plain call, never waits.
 
@@ -452,7 +464,7 @@ class Cell:
             if not self._ends_when_woken():
                 self._move_deadline(self.shutdown if grace is None else grace)
             self.mailbox.wake()
-        elif self._has_goodbye():
+        elif self._has_goodbye() or self.supervision is not None:
             self._move_deadline(self.shutdown if grace is None else grace)
             self.begin_task()
         else:
@@ -490,6 +502,7 @@ class Cell:
             deadline + CLEANUP, partial(report_unresponsive, self, grace)
         )
 
+    @enable_ki_protection
     def fail(self, error: Exception) -> None:
         """End the incarnation as failed with `error`: from outside, by a link or a child."""
         if not self.alive or self.failure is not None or self.parting:
@@ -502,7 +515,7 @@ class Cell:
         elif self.has_task:
             if self.scope is not None:
                 self.scope.cancel()
-        elif self._has_goodbye():
+        elif self._has_goodbye() or self.supervision is not None:
             self.begin_task()
         else:
             self.end("failed", error)
@@ -528,6 +541,7 @@ class Cell:
 
     # --- the end
 
+    @enable_ki_protection
     def end(self, reason: str, error: BaseException | None) -> None:
         """The incarnation is over. Plain calls only: nothing can come in between."""
         exit_ = self.last_exit = Exit(self.name, reason, error)
@@ -572,6 +586,7 @@ class Cell:
             return ActorFailed(self.name, exit_.error)
         return ActorStopped(self.name, exit_.reason)
 
+    @enable_ki_protection
     def give_up(self, reason: str) -> None:
         """No incarnation follows the last, although one was about to."""
         self.state = DOWN

@@ -48,13 +48,15 @@ async def _halt(supervision: Supervision, group: list[Cell]) -> None:
     """
     for cell in group:
         stays_down = cell.alive and cell.intent is TO_TERMINATE
-        if cell.restart is not Restart.TEMPORARY and not stays_down:
+        if cell.restart is Restart.TEMPORARY:
+            cell.intent = TO_TERMINATE  # also when it ends before its turn: it shuts nothing down
+        elif not stays_down:
             cell.intent = TO_RESTART
     for cell in reversed(group):
         if cell.restart is Restart.TEMPORARY and cell.alive:
             await supervision.terminate(cell)
         elif cell.alive:
-            if cell.intent is TO_RESTART:
+            if cell.intent is not TO_TERMINATE:  # nor restarted by hand meanwhile
                 cell.begin_halt()
             await cell.wait_down()
     for cell in group:

@@ -38,16 +38,18 @@ def break_links(cell: Cell, partners: set[Cell], exit_: Exit) -> None:
     depth, so that a long chain does not meet Python's limit of recursion.
     """
     broken = cell.system.broken_links
-    broken.extend((cell, partner, exit_) for partner in partners)
+    for partner in partners:
+        if partner.links is not None and cell in partner.links:
+            partner.links.discard(cell)
+            broken.append((partner.context, partner, exit_))
     if cell.system.breaking_links:
         return
     cell.system.breaking_links = True
     try:
         while broken:
-            ended, partner, why = broken.popleft()
-            if partner.links is not None:
-                partner.links.discard(ended)
-            _follow(partner, why)
+            incarnation, partner, why = broken.popleft()
+            if partner.context is incarnation:
+                _follow(partner, why)
     finally:
         cell.system.breaking_links = False
 

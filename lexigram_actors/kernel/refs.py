@@ -12,7 +12,6 @@ from lexigram_actors.errors import (
     ActorStopped,
     AskTimeout,
     ConfigurationError,
-    MailboxFull,
 )
 from lexigram_actors.kernel.specs import (
     ChildCounts,
@@ -63,21 +62,19 @@ class ActorRef(Generic[M]):
         """
         cell = self.cell
         mailbox = cell.mailbox
+        if cell.system.pacer.due():  # before, so that a message is accepted or Cancelled is raised
+            await checkpoint()
         try:
             if not mailbox.offer(message):
+                if cell.task is current_task():
+                    raise ActorError(
+                        f"actor {self.name!r} waits for room in its own mailbox, for ever",
+                        hint="use `tell_nowait`, or a mailbox with room for what it tells itself",
+                    )
                 await mailbox.put(message)
-            elif cell.system.pacer.due():
-                await checkpoint()
-        except (ActorStopped, MailboxFull) as exc:
-            await self._refused(message, exc)
+        except ActorStopped as exc:
+            self._dead_letter(message, exc)
             raise
-
-    async def _refused(self, message: M, why: Exception) -> None:
-        """Whoever tries again at once must let the actor run now and then, too."""
-        if isinstance(why, ActorStopped):
-            self._dead_letter(message, why)
-        if self.cell.system.pacer.due():
-            await checkpoint()
 
     def tell_nowait(self, message: M) -> None:
         """As `tell`, but raises `MailboxFull` instead of waiting. A plain call."""
@@ -113,12 +110,14 @@ class ActorRef(Generic[M]):
                 f"actor {self.name!r} asks itself and would wait for ever",
                 hint="call a method of its own, or `tell` it and go on",
             )
+        if cell.system.pacer.due():
+            await checkpoint()
         ask = Ask(message)
         try:
             if not cell.mailbox.offer(ask):
                 cell.mailbox.enqueue_asker(ask)
-        except (ActorStopped, MailboxFull) as exc:
-            await self._refused(message, exc)
+        except ActorStopped as exc:
+            self._dead_letter(message, exc)
             raise
         if not ask.settled:  # `ask.wait()`, without the cost of one more coroutine
             ask.task = task
@@ -126,8 +125,6 @@ class ActorRef(Generic[M]):
                 await wait_task_rescheduled(ask.give_up)
             else:
                 await self._wait_at_most(timeout, ask)
-        elif cell.system.pacer.due():
-            await checkpoint()
         if ask.error is not None:
             raise ask.error
         return ask.value

@@ -17,7 +17,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import checkpoint, current_task
+from trio.lowlevel import checkpoint, current_task, enable_ki_protection
 
 from lexigram_actors.errors import (
     ActorError,
@@ -126,6 +126,8 @@ class Supervision:
         """Start a child that has no spec of its own."""
         check_behaviour(behaviour)
         check_seconds("shutdown", shutdown)
+        if self.system.pacer.due():
+            await checkpoint()
         if type(restart) is not Restart:
             raise ConfigurationError(f"restart is a Restart, not {restart!r}")
         if name is None:
@@ -146,6 +148,8 @@ class Supervision:
 
     async def start_child(self, spec: ChildSpec) -> ActorRef[Any]:
         self.policy.check_child(spec)
+        if self.system.pacer.due():
+            await checkpoint()
         there = self.children.get(spec.id)
         if there is not None:
             known = "already_started" if there.active else "already_present"
@@ -207,26 +211,25 @@ class Supervision:
         self._launch(cell)
         if cell.state is STARTING:
             await cell.wait_started()
-        elif self.system.pacer.due():
-            await checkpoint()
         return cell.ref
 
     def _launch(self, cell: Cell) -> None:
         try:
             cell.start(BY_HAND)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - raised again, a failure as `ActorFailed`
             self._keep_or_forget(cell)
             cell.give_up("failed")
             if not isinstance(exc, Exception):
                 raise
             cell.last_exit = Exit(cell.name, "failed", exc)
-            raise ActorFailed(cell.name, exc) from exc
+            raise ActorFailed(cell.name, exc) from exc  # noqa: ASYNC104
 
     def begin(self) -> None:
         """Start the children of the policy, in a task; the owner has started when they have."""
         self.working = self.starting = True
         self.system.nursery.start_soon(self._begin, name=f"{self.name}: start")
 
+    @enable_ki_protection
     async def _begin(self) -> None:
         assert self.owner is not None
         with trio.CancelScope() as self.scope:
@@ -235,6 +238,12 @@ class Supervision:
                     await self._start_by_hand(self._make_from(spec))
             except ActorError as exc:
                 self.close("failed", exc, inf)
+                return
+            except (Exception, trio.Cancelled):
+                raise
+            except BaseException as exc:  # noqa: ASYNC104, BLE001 - raised from the system's block
+                self.system.crash(exc)
+                self.close("shutdown", None, 0.0)
                 return
             self.starting = False
             self.owner.mark_started()
@@ -252,7 +261,7 @@ class Supervision:
         """
         if self.closing or self.system.torn_down:
             self._keep_or_forget(cell)
-        elif cell.intent is TO_RESTART:
+        elif cell.intent is TO_RESTART and (started or cell.way is not BY_HAND):
             cell.state = RESTARTING
         elif cell.intent is TO_TERMINATE or (cell.way is BY_HAND and not started):
             self._keep_or_forget(cell)
@@ -369,12 +378,13 @@ class Supervision:
             assert cell.last_exit is not None
             self.system.events.publish(cell.last_exit)
             return False
-        except BaseException as exc:  # noqa: BLE001 - raised again from the system's block
+        except BaseException as exc:  # noqa: ASYNC103, BLE001 - raised from the system's block
             self.system.crash(exc)
-            return True
+            return True  # noqa: ASYNC104 - nothing was awaited
         self.system.events.publish(ActorRestarted(cell.name, cell.restarts, error))
         return True
 
+    @enable_ki_protection
     async def _crash_again(self, cell: Cell) -> None:
         await checkpoint()
         if cell.state is RESTARTING and not self.closing and cell.last_exit is not None:
@@ -392,6 +402,7 @@ class Supervision:
         self._keep_or_forget(cell)
         cell.give_up(reason)
 
+    @enable_ki_protection
     async def _work(self) -> None:
         with trio.CancelScope() as self.scope:
             await self._restart_groups()
@@ -462,6 +473,7 @@ class Supervision:
             self.scope.cancel()
         self.system.nursery.start_soon(self._close, name=f"{self.name}: close")
 
+    @enable_ki_protection
     async def _close(self) -> None:
         assert self.owner is not None
         try:

@@ -66,7 +66,7 @@ class ActorSystem:
         self.failure: RestartIntensityExceeded | None = None
         self.crashed: BaseException | None = None
         self.body_scope = trio.CancelScope()
-        self.broken_links: deque[tuple[Cell, Cell, Exit]] = deque()
+        self.broken_links: deque[tuple[ActorContext[Any] | None, Cell, Exit]] = deque()
         self.breaking_links = False
 
     @overload
@@ -186,6 +186,7 @@ class ActorSystem:
             self.children.hasten(0.0)
             self.body_scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Hold the actors' nursery open until it is closed."""
         with trio.CancelScope(shield=True):  # noqa: ASYNC100 - the nursery's end waits
@@ -202,6 +203,7 @@ class ActorSystem:
             if not self.torn_down:
                 self.children.hasten(0.0)
 
+    @trio.lowlevel.enable_ki_protection
     async def shut_down(self, grace: float) -> None:
         """Stop all actors, the last started first, and close the nursery."""
         self.children.hasten(grace)
@@ -251,11 +253,11 @@ async def open_system(
             with trio.CancelScope(shield=True):  # each actor's own deadline bounds it
                 await system.shut_down(0.0 if hurry else grace)
             nursery.cancel_scope.cancel()
-    except BaseException as exc:  # noqa: BLE001 - raised again, here or below
+    except BaseException as exc:  # noqa: ASYNC103, ASYNC104, BLE001 - raised, here or below
         # From outside: the cancellation that the block has noticed, or will raise in a moment.
         nothing_else = block.error is None and system.crashed is None and system.failure is None
         if nothing_else or _without_cancelled(exc) is not None:
-            raise sole_error(exc) from None
+            raise sole_error(exc) from None  # noqa: ASYNC104 - of the error itself
     finally:
         system.events.close()
     _raise_first(system, block.error)

@@ -76,6 +76,7 @@ class TimerService:
         elif timer.deadline < self.scope.deadline:
             self.scope.deadline = timer.deadline
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
         while True:
             assert self.scope is not None

@@ -106,8 +106,7 @@ async def test_a_child_that_ends_while_it_is_terminated_is_not_started_again(
     system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:
     supervisor = await system.spawn(Supervisor([child(log, "a", slow_to_stop, 5.0, shutdown=10.0)]))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervisor.terminate_child, "a")
+    await supervisor.terminate_child("a")
     assert not await is_active(supervisor, "a")
     assert log.count("a") == 1
     assert await is_alive(supervisor)

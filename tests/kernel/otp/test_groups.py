@@ -111,6 +111,46 @@ async def test_a_child_terminated_by_hand_while_its_group_is_stopped_stays_down(
     assert not await is_active(supervisor, "b")
 
 
+@pytest.mark.parametrize("strategy", GROUPS)
+async def test_a_child_restarted_by_hand_while_its_group_is_stopped_holds_nobody_up(
+    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
+) -> None:
+    """Whether it is started once more with its group is open; all run in the end."""
+    supervisor = await halting(system, log, child(log, "b"), strategy)
+    await supervisor.terminate_child("b")
+    await supervisor.restart_child("b")
+    await trio.sleep(20.0)
+    assert await counts(supervisor) == (3, 3, 0, 3)
+
+
+async def test_a_child_that_was_down_and_is_restarted_while_its_group_is_stopped_holds_nobody_up(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
+    supervisor = await system.spawn(
+        Supervisor(
+            [child(log, "a"), child(log, "b"), child(log, "c", slow_to_stop, 3.0)],
+            strategy=Strategy.ONE_FOR_ALL,
+        )
+    )
+    await supervisor.terminate_child("a")
+    await end(log, "b", ABNORMAL)
+    await supervisor.restart_child("a")
+    await trio.sleep(20.0)
+    assert await counts(supervisor) == (3, 3, 0, 3)
+
+
+async def test_a_child_replaced_by_hand_while_its_group_is_stopped_is_the_new_one(
+    system: ActorSystem, log: Log, autojump_clock: MockClock
+) -> None:
+    supervisor = await halting(system, log, child(log, "b"))
+    await supervisor.terminate_child("b")
+    await supervisor.delete_child("b")
+    await supervisor.start_child(child(log, "b"))
+    await trio.sleep(20.0)
+    assert await counts(supervisor) == (3, 3, 0, 3)
+    assert log.count("a") == log.count("c") == 2
+
+
 @pytest.mark.parametrize("joined", [False, True])
 async def test_an_elder_terminated_before_its_turn_leaves_nobody_waiting_for_it(
     system: ActorSystem, log: Log, joined: bool, autojump_clock: MockClock
