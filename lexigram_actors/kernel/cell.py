@@ -296,6 +296,8 @@ class Cell:
             self.begin_stop("cancelled", 0.0)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLEANUP):
                 await self.wait_down()
+            if fresh:  # also where it began to run in the moment of the cancellation
+                self.parent.forget(self)
             raise
 
     def begin_task(self) -> None:

@@ -58,7 +58,9 @@ async def _halt(supervision: Supervision, group: list[Cell]) -> None:
         elif cell.alive:
             if cell.intent is not TO_TERMINATE:  # nor restarted by hand meanwhile
                 cell.begin_halt()
-            await cell.wait_down()
+            if cell.alive:
+                # This end, not until it is down: by then somebody may have started it by hand.
+                await cell.next_exit()
     for cell in group:
         known = supervision.children.get(cell.id) is cell
         if known and cell.intent is TO_RESTART:

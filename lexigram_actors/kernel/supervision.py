@@ -278,9 +278,9 @@ class Supervision:
         """A static supervisor keeps its children's specs, except those of temporary ones."""
         keeps = self.owner is not None and self.owner.is_supervisor and not self.policy.dynamic
         if not keeps or cell.restart is TEMPORARY or cell.fresh or self.closing:
-            self._forget(cell)
+            self.forget(cell)
 
-    def _forget(self, cell: Cell) -> None:
+    def forget(self, cell: Cell) -> None:
         if self.children.pop(cell.id, None) is not None:
             self.system.registry.remove(cell)
 
@@ -448,7 +448,7 @@ class Supervision:
         return await self._start_by_hand(cell)
 
     def delete_child(self, id: str) -> None:
-        self._forget(self._stopped(id))
+        self.forget(self._stopped(id))
 
     def _stopped(self, id: str) -> Cell:
         cell = self._find(id)
@@ -513,7 +513,7 @@ class Supervision:
             elif self.system.pacer.due():
                 await checkpoint()
         for cell in cells:
-            self._forget(cell)
+            self.forget(cell)
 
     def _stop_child(self, cell: Cell) -> None:
         reason = self.owner.stop_reason if self.owner is not None else None

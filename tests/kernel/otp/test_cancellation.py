@@ -172,6 +172,29 @@ async def test_a_caller_that_gives_up_waiting_for_a_start_leaves_no_orphan(
         assert "slow" not in str(tree)
 
 
+@pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
+async def test_a_start_given_up_the_moment_it_succeeds_is_given_up(
+    system: ActorSystem, log: Log, kind: Any, autojump_clock: MockClock
+) -> None:
+    """Caller and child wake at the same instant, either first: no stopped child stays behind."""
+
+    class Slow(Starter):
+        async def started(self) -> None:
+            await trio.sleep(1.0)
+            await super().started()
+
+    supervisor = await system.spawn(kind())
+    for number in range(16):
+        spec = child(log, f"slow{number}", Slow, Starts(failing=False))
+        with trio.move_on_after(1.0) as scope:
+            await supervisor.start_child(spec)
+        assert await ids(supervisor) == ([] if scope.cancelled_caught else [spec.id])
+        if not scope.cancelled_caught:
+            await supervisor.terminate_child(spec.id)
+            await supervisor.delete_child(spec.id)
+    assert sorted(log.ends) == sorted(log.starts)
+
+
 async def test_a_running_child_may_ask_its_own_supervisor(
     system: ActorSystem, log: Log, autojump_clock: MockClock
 ) -> None:

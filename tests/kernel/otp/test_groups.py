@@ -151,6 +151,32 @@ async def test_a_child_replaced_by_hand_while_its_group_is_stopped_is_the_new_on
     assert log.count("a") == log.count("c") == 2
 
 
+@pytest.mark.parametrize("strategy", GROUPS)
+async def test_a_child_restarted_by_hand_the_moment_it_is_down_holds_nobody_up(
+    system: ActorSystem, log: Log, strategy: Strategy, autojump_clock: MockClock
+) -> None:
+    """Its group and a caller wait for the same end; each time either may be the first to go on."""
+
+    async def renew(supervisor: SupervisorRef) -> None:
+        await supervisor.terminate_child("b")
+        await supervisor.restart_child("b")
+
+    for _ in range(16):
+        supervisor = await system.spawn(
+            Supervisor(
+                [child(log, "a"), child(log, "b", slow_to_stop, 2.0), child(log, "c")],
+                strategy=strategy,
+            )
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(renew, supervisor)
+            await wait_all_tasks_blocked()
+            await end(log, "a", ABNORMAL)
+        await trio.sleep(20.0)
+        assert await counts(supervisor) == (3, 3, 0, 3)
+        await supervisor.stop()
+
+
 @pytest.mark.parametrize("joined", [False, True])
 async def test_an_elder_terminated_before_its_turn_leaves_nobody_waiting_for_it(
     system: ActorSystem, log: Log, joined: bool, autojump_clock: MockClock
