@@ -1,6 +1,8 @@
 """The commands and their options, nothing else. What they do stands in `bulk` and `demo`."""
 
 import math
+import os
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from lexigram_actors.cli.console import Terminal
+from lexigram_actors.cli.console import Terminal, open_standard_streams
 from lexigram_actors.cli.errors import EXIT_OK, OptionError
 from lexigram_actors.cli.options import BulkOptions, Executor, parse_rate
 from lexigram_actors.cli.outermost import guarded
@@ -21,15 +23,18 @@ Exit codes:
 - 1: some items failed; they are listed in the errors file
 - 2: the command line, TARGET, the items or the place of the output is wrong
 - 3: the run ended early: time-out, failure limit, disk, store
+- 70: a defect of this program; the traceback is shown
 - 130, 143: interrupted by Ctrl-C, by SIGTERM; the message says how to continue
 """
 
+JSON_FLAG = re.compile(r"--json(=(true|t|yes|y|1))?", re.IGNORECASE)
 Flag = Parameter(negative="")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; every known error is shown as one block."""
-    terminal = Terminal.of_process(as_json="--json" in arguments)
+    open_standard_streams()
+    terminal = Terminal.of_process(as_json=any(JSON_FLAG.fullmatch(one) for one in arguments))
     with terminal:
         return guarded(terminal, lambda: _dispatch(arguments, terminal))
 
@@ -51,6 +56,22 @@ def _option_error(problem: CycloptsError) -> OptionError:
     if problem.unused_tokens and len(problem.unused_tokens) > 1:
         hint = "quote a pattern, or the shell puts all matches in its place: --items 'data/*.txt'"
     return OptionError(str(problem), hint=hint)
+
+
+def check_folder() -> None:
+    """Refuse to start where there is no current folder any more.
+
+    Raises:
+        OptionError: it was removed, or may not be read.
+    """
+    try:
+        os.getcwd()
+    except OSError as problem:
+        raise OptionError(
+            f"the current folder cannot be used: {problem.strerror}.",
+            hint="it was removed, perhaps; change to another",
+            cause=problem,
+        ) from problem
 
 
 def make_app(arguments: Sequence[str], terminal: Terminal) -> App:
@@ -120,6 +141,7 @@ def make_app(arguments: Sequence[str], terminal: Terminal) -> App:
         """
         from lexigram_actors.cli.bulk import run_bulk
 
+        check_folder()
         options = BulkOptions(
             target=target,
             items=items,
@@ -160,6 +182,7 @@ def make_app(arguments: Sequence[str], terminal: Terminal) -> App:
         """
         from lexigram_actors.cli.demo import run_demo
 
+        check_folder()
         return await run_demo(concurrency, limit, terminal)
 
     return app

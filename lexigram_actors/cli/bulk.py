@@ -10,7 +10,7 @@ from lexigram_actors.cli.continuing import run_job
 from lexigram_actors.cli.errors import EXIT_OK, CommandError, JobMismatchError, OptionError
 from lexigram_actors.cli.lines import PARTIAL
 from lexigram_actors.cli.locking import locked
-from lexigram_actors.cli.options import BulkOptions
+from lexigram_actors.cli.options import BulkOptions, job_name
 from lexigram_actors.cli.output import beside, refuse_existing
 from lexigram_actors.cli.session import Session
 from lexigram_actors.cli.summary import (
@@ -84,7 +84,10 @@ async def _run(session: Session) -> Ending:
 async def _run_once(session: Session, helpers: trio.Nursery) -> None:
     """Run without a checkpoint: the output gets its name when all items are through."""
     if not session.options.overwrite:
-        refuse_existing(session.places, ("", PARTIAL))
+        places = session.places
+        refuse_existing(
+            beside(file, end) for file in (places.out, places.errors) for end in ("", PARTIAL)
+        )
     source = await session.open_items(helpers)
     try:
         await session.run_to_output(source, session.setup(session.batch_size))
@@ -144,6 +147,8 @@ def _next_step(session: Session, ending: Ending, arguments: Sequence[str]) -> st
     """Say how to go on, after an end that leaves something to do."""
     if ending.status in ("complete", "already_complete"):
         return None
+    if isinstance(ending.error, JobMismatchError):
+        return None  # the same command would be refused again; the error's hint says what will do
     if session.checkpoint is not None:
         verb = "try the failed items again" if ending.status == "items_failed" else "continue"
         return f"to {verb}: {continue_command(arguments)}"
@@ -151,7 +156,7 @@ def _next_step(session: Session, ending: Ending, arguments: Sequence[str]) -> st
         return None
     if not session.counters.succeeded:
         return None
-    job = ["--checkpoint", "jobs.db", "--id", session.places.out.stem or "job"]
+    job = ["--checkpoint", "jobs.db", "--id", job_name(session.places.out.stem)]
     return (
         f"the results so far are kept in {_files(session)['out']}. Without a checkpoint a run "
         f"begins anew; one that can be continued: {continue_command([*arguments, *job])}"

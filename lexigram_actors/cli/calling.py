@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import trio
 from attrs import evolve, frozen
 
 from lexigram_actors.bulk.failures import type_name
@@ -72,10 +73,18 @@ def is_library(filename: str) -> bool:
     return filename.startswith(("<", *LIBRARIES))
 
 
-ITEM_FAILURES = (Exception, SystemExit)
-"""What an item may fail with. A function that calls sys.exit() for a bad item speaks of that item,
-and must end neither the run nor the worker process.
-"""
+ENDS_RUN = (KeyboardInterrupt, GeneratorExit, trio.Cancelled)
+
+
+def speaks_of_item(error: BaseException) -> bool:
+    """Say whether an item has failed, and not the run been stopped.
+
+    A function that calls sys.exit() for a bad item, or raises an exception of another library's
+    cancellation, must end neither the run nor the worker process.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(ENDS_RUN) is None
+    return not isinstance(error, ENDS_RUN)
 
 
 def call(target: Target, items: list[Any]) -> Outcomes:
@@ -84,8 +93,10 @@ def call(target: Target, items: list[Any]) -> Outcomes:
         return [_call_one(target.function, item) for item in items]
     try:
         results = target.function(list(items))
-    except ITEM_FAILURES as error:
-        return _failed_batch(target, error, items)
+    except BaseException as error:  # noqa: ASYNC103 - what ends the run is raised
+        if not speaks_of_item(error):
+            raise
+        return _failed_batch(target, error, items)  # noqa: ASYNC104
     return _batch_outcomes(target, results, items)
 
 
@@ -95,8 +106,10 @@ async def call_async(target: Target, items: list[Any]) -> Outcomes:
         return [await _call_one_async(target.function, item) for item in items]
     try:
         results = await target.function(list(items))
-    except ITEM_FAILURES as error:
-        return _failed_batch(target, error, items)
+    except BaseException as error:  # noqa: ASYNC103 - what ends the run is raised
+        if not speaks_of_item(error):
+            raise
+        return _failed_batch(target, error, items)  # noqa: ASYNC104
     return _batch_outcomes(target, results, items)
 
 
@@ -120,16 +133,20 @@ def _load_once(name: TargetName, shape: Shape) -> Target:
 def _call_one(function: Callable[..., Any], item: Any) -> Outcome:
     try:
         result = function(item)
-    except ITEM_FAILURES as error:
-        return failure_from(error)
+    except BaseException as error:  # noqa: ASYNC103 - what ends the run is raised
+        if not speaks_of_item(error):
+            raise
+        return failure_from(error)  # noqa: ASYNC104
     return _encode(result)
 
 
 async def _call_one_async(function: Callable[..., Any], item: Any) -> Outcome:
     try:
         result = await function(item)
-    except ITEM_FAILURES as error:
-        return failure_from(error)
+    except BaseException as error:  # noqa: ASYNC103 - what ends the run is raised
+        if not speaks_of_item(error):
+            raise
+        return failure_from(error)  # noqa: ASYNC104
     return _encode(result)
 
 

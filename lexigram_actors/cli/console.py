@@ -5,6 +5,7 @@ error carries the bar and errors. A reader that goes away (`| head`) is no error
 """
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -34,6 +35,10 @@ class Terminal:
     @classmethod
     def of_process(cls, *, as_json: bool) -> "Terminal":
         """Use the standard output and error of this process."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A file name may hold what the terminal's encoding has no letter for.
+                stream.reconfigure(errors="backslashreplace")
         return cls(PatientConsole(), PatientConsole(stderr=True), as_json=as_json)
 
     @property
@@ -54,14 +59,26 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:  # what TARGET printed has no reader any more
-            write_nowhere(STDOUT)
+        with contextlib.suppress(OSError):
+            self.flush()
         if self._saved is not None:
             os.dup2(self._saved, STDOUT)
             os.close(self._saved)
             self._saved = None
+
+    def flush(self) -> None:
+        """Write out what is still kept back of standard output. Does not fail a second time.
+
+        Raises:
+            OSError: it cannot be written, for another reason than a reader that has gone.
+        """
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # what TARGET printed has no reader any more
+            write_nowhere(STDOUT)
+        except OSError:
+            write_nowhere(STDOUT)
+            raise
 
     def note(self, text: str) -> None:
         """Say something beside the bar, on standard error."""
@@ -72,7 +89,7 @@ class Terminal:
         """Write the JSON object, if one was asked for."""
         if self._saved is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._saved, to_json(json_safe(summary)) + b"\n")
+                write_whole(self._saved, to_json(json_safe(summary)) + b"\n")
 
     def show(self, draw: Callable[[Console], None]) -> None:
         """Print for people, unless JSON was asked for."""
@@ -87,6 +104,31 @@ class PatientConsole(Console):
         """Let nothing fail on this output again."""
         self.quiet = True
         write_nowhere(self.file.fileno())
+
+
+def write_whole(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, however many pieces the reader takes it in."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def open_standard_streams() -> None:
+    """Open what was closed of standard input, output and error, before files get their numbers.
+
+    What is written vanishes then; reading standard input fails.
+    """
+    for descriptor in (0, STDOUT, STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # gets the lowest number that is free
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+    for name, descriptor in (("stdout", STDOUT), ("stderr", STDERR)):
+        if getattr(sys, name) is None:
+            stream = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def write_nowhere(descriptor: int) -> None:

@@ -26,15 +26,17 @@ def to_json(value: Any) -> bytes:
 
 
 def _encode_slowly(value: Any, problem: TypeError) -> bytes:
-    """Encode what orjson refuses and JSON can express: large integers, lone surrogates."""
+    """Encode what orjson refuses and JSON can express: large integers, lone surrogates, depth."""
     import json
 
     text = str(problem)
-    if "64-bit" not in text and "surrogates" not in text:
+    if not any(reason in text for reason in ("64-bit", "surrogates", "ecursion limit")):
         raise ValueError(text) from problem
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as refusal:
+    except RecursionError as refusal:
+        raise ValueError("it is nested too deep, or holds itself") from refusal
+    except (TypeError, ValueError) as refusal:
         raise ValueError(str(refusal)) from refusal
 
 

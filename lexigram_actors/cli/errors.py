@@ -13,7 +13,8 @@
             RunError            3   the run ended before its items did
 
 Every other `LexigramError` (a store that is damaged, a run that timed out) ends with 3 as well, but
-for a missing extra and a wrong configuration, which end with 2.
+for a missing extra and a wrong configuration, which end with 2. Any other exception is a defect of
+this program, and ends with 70 and its traceback.
 """
 
 from typing import Any, ClassVar, final
@@ -25,6 +26,7 @@ EXIT_OK = 0
 EXIT_ITEMS_FAILED = 1
 EXIT_USAGE = 2
 EXIT_RUN_FAILED = 3
+EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

@@ -4,6 +4,7 @@ A source reads in blocking calls, which run in a thread, a chunk at a time: memo
 on the number of items, and the event loop keeps turning while a pipe is silent.
 """
 
+import errno
 import glob
 import hashlib
 import os
@@ -83,7 +84,9 @@ class LineSource:
         try:
             return os.read(self._descriptor, CHUNK)
         except OSError as problem:
-            raise ItemsError(f"{self.name} cannot be read: {problem.strerror}.") from problem
+            closed = self.name == STANDARD_INPUT and problem.errno == errno.EBADF
+            why = "it is closed" if closed else problem.strerror
+            raise ItemsError(f"{self._lines.name} cannot be read: {why}.") from problem
 
     def digest(self) -> str:
         return self._lines.digest.hexdigest()

@@ -14,6 +14,7 @@ from attrs import asdict, frozen
 
 from lexigram_actors.cli.errors import JobMismatchError
 from lexigram_actors.cli.items import STANDARD_INPUT
+from lexigram_actors.cli.output import Places
 from lexigram_actors.cli.target import TargetName
 from lexigram_actors.result import Err, Result
 
@@ -40,10 +41,16 @@ class JobRecord:
     """Digest of all items, with `total`."""
     finished: bool = False
     """Every item succeeded, and its result reached the disk."""
+    errors: str = ""
+    """Where the failures of the latest run went."""
+    token: str = ""
+    """What the files of this job are marked with."""
+    inode: int = 0
+    """The number of the results file where files cannot be marked, else 0."""
 
 
 def describe_job(
-    target: TargetName, items: str, out: Path, batch_size: int, checkpoint: Path
+    target: TargetName, items: str, places: Places, batch_size: int, checkpoint: Path
 ) -> JobRecord:
     """Describe a job for its record."""
     folder = checkpoint.parent
@@ -52,8 +59,9 @@ def describe_job(
         if target.is_file
         else str(target),
         items=items if items == STANDARD_INPUT else _relative(items, folder),
-        out=_relative(str(out), folder),
+        out=_relative(str(places.out), folder),
         batch_size=batch_size,
+        errors=_relative(str(places.errors), folder),
     )
 
 

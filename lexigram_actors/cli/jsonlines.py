@@ -1,6 +1,7 @@
 """Bytes in, items out: splits JSON lines as they arrive and says exactly where one is broken."""
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,9 @@ from lexigram_actors.cli.errors import ItemsError
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes a line may have; a file without line ends must not fill the memory."""
+MAX_DEPTH = 200
+"""Lists and objects within one another that an item may have; a writer of JSON takes 254."""
+TOO_DEEP = f"lists and objects are nested more than {MAX_DEPTH} deep"
 BOM = b"\xef\xbb\xbf"
 OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 LONG_NUMBER = re.compile(rb"\d{19}")
@@ -89,21 +93,31 @@ class JSONLines:
         if LONG_NUMBER.search(text):
             return self._decode_exactly(text, offset)
         try:
-            return orjson.loads(text)
+            item = orjson.loads(text)
         except orjson.JSONDecodeError as problem:
             self._check_encoding(text, offset)
             raise self._error(self.line, offset + problem.colno, problem.msg) from problem
+        return self._checked_depth(item, text, offset)
 
     def _decode_exactly(self, text: bytes, offset: int) -> Any:
         import json
 
         self._check_encoding(text, offset)
         try:
-            return json.loads(text, parse_constant=_refuse_constant)
+            item = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         except json.JSONDecodeError as problem:
             raise self._error(self.line, offset + problem.colno, problem.msg) from problem
-        except (ValueError, RecursionError) as problem:
+        except RecursionError as problem:
+            raise self._error(self.line, offset + 1, TOO_DEEP) from problem
+        except ValueError as problem:
             raise self._error(self.line, offset + 1, str(problem)) from problem
+        return self._checked_depth(item, text, offset)
+
+    def _checked_depth(self, item: Any, text: bytes, offset: int) -> Any:
+        # Counting the brackets is quick, and nearly always enough.
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH and is_deeper(item, MAX_DEPTH):
+            raise self._error(self.line, offset + 1, TOO_DEEP)
+        return item
 
     def _check_encoding(self, text: bytes, offset: int) -> None:
         try:
@@ -121,6 +135,28 @@ class JSONLines:
             details={"path": self.name, "line": line, "column": column},
             hint="an items file holds one JSON value per line, in UTF-8",
         )
+
+
+def is_deeper(value: Any, depth: int) -> bool:
+    """Say whether lists and dicts stand within one another more than `depth` times."""
+    level = [value]
+    for _ in range(depth + 1):
+        containers = [one for one in level if isinstance(one, dict | list)]
+        if not containers:
+            return False
+        level = [
+            inner
+            for one in containers
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return True
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
 
 
 def _refuse_constant(name: str) -> Any:

@@ -1,6 +1,6 @@
 """A file of whole lines: appended to in single writes, never left torn by an error.
 
-    fresh       name.partial is written, and renamed to name by `finish`
+    fresh       name.partial is made and written, and renamed to name by `finish`
     continued   name itself is appended to, after it was mended to end in a whole line
 
 A process that is killed in the midst of a write may leave a torn last line; whoever opens the file
@@ -14,12 +14,28 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from lexigram_actors.cli.errors import CommandError, OutputError, OutputPlaceError
-from lexigram_actors.cli.reconcile import Plan
+from lexigram_actors.cli.errors import (
+    CommandError,
+    OutputError,
+    OutputExistsError,
+    OutputPlaceError,
+)
+from lexigram_actors.cli.ownership import mark
+from lexigram_actors.cli.reconcile import LINE_START, Plan
 
 PARTIAL = ".partial"
 REWRITTEN = ".rewritten"
-WRONG_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+WRONG_PLACE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EEXIST,
+}
 
 
 class LineFile:
@@ -28,22 +44,24 @@ class LineFile:
     Not to be used from two threads at once.
     """
 
-    def __init__(self, path: Path, *, final: Path | None = None) -> None:
-        """Open `path` for appending, made if it is not there; `finish` renames it to `final`.
+    def __init__(self, path: Path, *, final: Path | None = None, token: str | None = None) -> None:
+        """Open `path` for appending, made if it is not there. With `final` it must not be there,
+        not even as a link, and `finish` renames it to that. A regular file is marked with `token`.
 
         Raises:
             OutputError: the file cannot be opened for writing.
         """
         self.path = path
         self.final = final
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
-            )
+            self._descriptor = os.open(path, flags | (os.O_EXCL if final else 0), 0o644)
             self._is_regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
             self._end = os.fstat(self._descriptor).st_size if self._is_regular else 0
         except OSError as problem:
             raise write_error(path, problem) from problem
+        if token is not None and self._is_regular:
+            mark(self._descriptor, token)
 
     @property
     def is_open(self) -> bool:
@@ -133,17 +151,81 @@ def mend(path: Path, plan: Plan) -> None:
 
 def _rewrite(path: Path, plan: Plan) -> None:
     temporary = path.with_name(path.name + REWRITTEN)
-    try:
-        with path.open("rb") as source, temporary.open("wb") as target:
+    remove_rewritten(temporary)
+    with path.open("rb") as source, temporary.open("xb") as target:
+        try:
             for start, end in ((0, plan.keep_bytes), *plan.later):
                 _copy_stretch(source, target, start, end)
             target.flush()
             os.fsync(target.fileno())
-        shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            shutil.copystat(path, temporary)  # its mark goes along
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
+
+
+def replace_by_empty(path: Path) -> None:
+    """Put a new empty file in the place of the one at `path`, with its permissions.
+
+    Whoever knew the file by its mark or inode number does not know this one.
+
+    Raises:
+        OutputError: the folder refuses; the file is as it was.
+    """
+    temporary = path.with_name(path.name + REWRITTEN)
+    remove_rewritten(temporary)
+    try:
+        temporary.touch(exist_ok=False)
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as problem:
+        raise write_error(path, problem) from problem
+
+
+def remove_rewritten(path: Path) -> None:
+    """Remove what a process left that was killed while it wrote a file anew.
+
+    Raises:
+        OutputExistsError: it is something else; it was not touched.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise write_error(path, problem) from problem
+    try:
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        start = os.read(descriptor, len(LINE_START)) if is_regular else b"?"
+    finally:
+        os.close(descriptor)
+    if not LINE_START.startswith(start):
+        raise OutputExistsError(
+            f"{path} is in the way, and was not written by this command.",
+            details={"path": str(path)},
+            hint="move it away, or choose another --out",
+        )
+    path.unlink(missing_ok=True)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file or a link; a pipe or a device stays. Fine when nothing is there.
+
+    Raises:
+        OutputError: the folder refuses, or it is a folder itself.
+    """
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise write_error(path, problem) from problem
 
 
 def _copy_stretch(source: IO[bytes], target: IO[bytes], start: int, end: int) -> None:
@@ -169,6 +251,9 @@ def write_error(path: Path, problem: OSError) -> CommandError:
         errno.ENOENT: f"create the folder: mkdir -p {path.parent}",
         errno.ENOTDIR: f"{path.parent} is not a folder",
         errno.EISDIR: "give a file, not a folder",
+        errno.EEXIST: "move away what stands there, or choose another place",
+        errno.ELOOP: "a link stands there; move it away, or choose another place",
+        errno.ENAMETOOLONG: "choose a shorter name: some letters are added to it meanwhile",
         errno.EACCES: "choose another place, or change the permissions",
         errno.EROFS: "choose a place that can be written",
         errno.ENOSPC: "make room on the disk",

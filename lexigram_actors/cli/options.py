@@ -97,6 +97,11 @@ def _check_job(options: BulkOptions) -> None:
         )
 
 
+def job_name(text: str) -> str:
+    """Return a name for a job that is like `text`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or "job"
+
+
 def parse_rate(text: str) -> float:
     """Return items a second from `50/s`, `50` or `30/m`.
 

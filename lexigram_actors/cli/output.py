@@ -10,6 +10,7 @@ run only, because a continued job tries them again.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from attrs import frozen
 from lexigram_actors.cli.calling import Failure
 from lexigram_actors.cli.encode import to_json
 from lexigram_actors.cli.errors import OutputExistsError
-from lexigram_actors.cli.lines import PARTIAL, REWRITTEN, LineFile, write_error
+from lexigram_actors.cli.lines import PARTIAL, REWRITTEN, LineFile, remove_file, write_error
 from lexigram_actors.cli.processing import Attempted
 from lexigram_actors.errors.base import json_safe
 
 LOCK = ".lock"
+ENDINGS = ("", PARTIAL, REWRITTEN, LOCK)
+"""Of the neighbours that a run may write beside a file."""
 
 
 @frozen
@@ -46,8 +49,7 @@ class Places:
     @property
     def all(self) -> list[Path]:
         """Every path that a run may write, for a pattern of items to leave out."""
-        ends = ("", PARTIAL, REWRITTEN, LOCK)
-        return [beside(path, end) for path in (self.out, self.errors) for end in ends]
+        return [beside(path, end) for path in (self.out, self.errors) for end in ENDINGS]
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -59,7 +61,7 @@ def find_places(out: Path, errors: Path | None) -> Places:
     """Resolve where to write; the errors go beside the results unless told otherwise.
 
     Raises:
-        OutputPlaceError: the folder is missing or `out` is one.
+        OutputPlaceError: the folder is missing, is none, or `out` is one.
     """
     real = followed(out)
     if errors is None:
@@ -68,11 +70,19 @@ def find_places(out: Path, errors: Path | None) -> Places:
         errors = base.with_name(f"{base.name.removesuffix('.jsonl')}.errors.jsonl")
     places = Places(real, followed(errors))
     for path in (places.out, places.errors):
-        if os.path.isdir(path):
-            raise write_error(path, IsADirectoryError(21, os.strerror(21)))
-        if not os.path.isdir(path.parent):
-            raise write_error(path, FileNotFoundError(2, "there is no such folder"))
+        _check_place(path)
     return places
+
+
+def _check_place(path: Path) -> None:
+    if os.path.isdir(path):
+        raise write_error(path, IsADirectoryError(21, os.strerror(21)))
+    try:
+        os.stat(os.path.join(path.parent, ""))  # with a slash behind it, only a folder will do
+    except FileNotFoundError as problem:
+        raise write_error(path, FileNotFoundError(2, "there is no such folder")) from problem
+    except OSError as problem:
+        raise write_error(path, problem) from problem
 
 
 def followed(path: Path) -> Path:
@@ -85,36 +95,41 @@ def is_special(path: Path) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def refuse_existing(places: Places, endings: tuple[str, ...]) -> None:
+def refuse_existing(paths: Iterable[Path]) -> None:
     """Refuse to start where results of another run stand.
 
     Raises:
         OutputExistsError: names the file and the two ways on.
     """
-    for path in (beside(file, end) for file in (places.out, places.errors) for end in endings):
+    for path in paths:
         if os.path.isfile(path) and os.path.getsize(path) > 0:
             left = " by a run that was interrupted" if path.name.endswith(PARTIAL) else ""
             raise OutputExistsError(
                 f"{path} exists already{', left' + left if left else ''}.",
                 details={"path": str(path)},
-                hint="move it away, choose another --out, or discard it with --overwrite",
+                hint="move it away, choose another --out or --errors, or discard it "
+                "with --overwrite",
             )
 
 
 class Output:
     """Writes what becomes of items. Closed by `finish` or `abandon`."""
 
-    def __init__(self, places: Places, *, is_job: bool) -> None:
-        """Open the results file; stale leftovers of earlier runs are removed.
+    def __init__(self, places: Places, *, is_job: bool, token: str) -> None:
+        """Open the results file; leftovers of earlier runs are removed. What is made is marked
+        with `token`.
+
+        A pipe or a device is never removed or replaced.
 
         Raises:
             OutputError: it cannot be opened.
         """
         self.places = places
         self.is_job = is_job
+        self.token = token
         self._errors: LineFile | None = None
         for stale in self._leftovers():
-            stale.unlink(missing_ok=True)
+            remove_file(stale)
         self._results = self._open(places.out)
 
     def _leftovers(self) -> list[Path]:
@@ -124,8 +139,8 @@ class Output:
 
     def _open(self, path: Path) -> LineFile:
         if self.is_job or is_special(path):
-            return LineFile(path)
-        return LineFile(beside(path, PARTIAL), final=path)
+            return LineFile(path, token=self.token)
+        return LineFile(beside(path, PARTIAL), final=path, token=self.token)
 
     @property
     def results_path(self) -> Path:
@@ -167,7 +182,7 @@ class Output:
         if self._errors is not None:
             self._errors.finish()
         elif not self.is_job:
-            self.places.errors.unlink(missing_ok=True)
+            remove_file(self.places.errors)
 
     def abandon(self) -> None:
         """The run ended early: close the files under the names they have. Fine after `finish`."""
@@ -188,4 +203,7 @@ def error_line(index: int, item: Any, failure: Failure, retries: int) -> bytes:
         "where": json_safe(failure.where),
         "retries": retries,
     }
-    return to_json(facts) + b"\n"
+    try:
+        return to_json(facts) + b"\n"
+    except ValueError:  # the function has put something into the item that is not JSON
+        return to_json({**facts, "item": json_safe(item)}) + b"\n"

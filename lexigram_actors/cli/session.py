@@ -9,9 +9,11 @@ from attrs import define, evolve, field
 
 from lexigram_actors.cli.console import Terminal
 from lexigram_actors.cli.counters import Counters
+from lexigram_actors.cli.distinct import DATABASE_ENDINGS, check_distinct
 from lexigram_actors.cli.items import ItemSource, open_items
 from lexigram_actors.cli.options import BulkOptions, Executor
 from lexigram_actors.cli.output import Output, Places, beside, find_places
+from lexigram_actors.cli.ownership import new_token
 from lexigram_actors.cli.running import (
     Checkpoint,
     Setup,
@@ -52,6 +54,7 @@ class Session:
             target = evolve(target, shape=evolve(target.shape, each=options.each, guessed=False))
         executor = choose_executor(target, options.executor)
         places = find_places(options.out, options.errors)
+        check_distinct(options, target.name, places)
         return cls(options, target, executor, places, terminal)
 
     @property
@@ -83,7 +86,7 @@ class Session:
         """Open the items; on a terminal, find out beside the work how many there are about."""
         own = self.places.all
         if self.checkpoint is not None:
-            own += [beside(self.checkpoint, end) for end in ("", "-wal", "-shm", "-journal")]
+            own += [beside(self.checkpoint, end) for end in DATABASE_ENDINGS]
         source = await trio.to_thread.run_sync(
             open_items, self.options.items, own, abandon_on_cancel=True
         )
@@ -103,15 +106,16 @@ class Session:
         setup: Setup,
         *,
         checkpoint: Checkpoint | None = None,
+        token: str | None = None,
         at_end: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """Run all items and write what becomes of them.
+        """Run all items and write what becomes of them, to files marked with `token`.
 
         When this returns, the files are on the disk under their names. When it raises or is
         cancelled, they are closed, and hold what was done.
         """
         self.began = True
-        self.output = Output(self.places, is_job=checkpoint is not None)
+        self.output = Output(self.places, is_job=checkpoint is not None, token=token or new_token())
         try:
             await run_items(
                 setup, source, self.output, self.counters, checkpoint=checkpoint, at_end=at_end

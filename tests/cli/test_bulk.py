@@ -246,7 +246,10 @@ def test_errors_of_an_earlier_run_do_not_stay(workshop: Workshop, command: Comma
     ("out", "says"),
     [
         ("none/out.jsonl", "there is no such folder"),
-        ("items.jsonl/out.jsonl", "there is no such folder"),
+        ("items.jsonl/out.jsonl", "items.jsonl is not a folder"),
+        ("items.jsonl/deeper/out.jsonl", "Not a directory"),
+        ("x" * 300, "choose a shorter name"),
+        ("x" * 250, "choose a shorter name"),
         (".", "Is a directory"),
         ("/proc/out.jsonl", "cannot be written"),
     ],
@@ -376,3 +379,147 @@ def test_python_m_is_the_same_command(workshop: Workshop) -> None:
     )
     assert done.returncode == 2
     assert json.loads(done.stdout)["status"] == "failed"
+
+
+# --- hostile items and results ---------------------------------------------------------------
+
+HOSTILE = """
+import asyncio
+import os
+
+def deep(item: int):
+    value = item
+    for _ in range(item):
+        value = [value]
+    return value
+
+def spoils(item: dict):
+    item["self"] = item
+    item["set"] = {1}
+    raise ValueError("spoilt")
+
+def cancels(item: int):
+    raise asyncio.CancelledError("of another library")
+
+async def cancels_async(item: int):
+    raise BaseExceptionGroup("several", [asyncio.CancelledError(), ValueError()])
+
+def cancels_all(items: list):
+    raise asyncio.CancelledError("of another library")
+
+class Odd(BaseException):
+    pass
+
+def odd(item: int):
+    raise Odd("odd")
+
+def fails(item):
+    raise ValueError("no")
+"""
+DEEP = "[" * 200 + "]" * 200
+JOB = ("--checkpoint", "jobs.db", "--id", "a")
+
+
+@pytest.mark.parametrize("job", [(), JOB])
+def test_a_result_that_is_nested_is_written_or_is_an_error_of_its_item(
+    workshop: Workshop, command: Command, job: tuple[str, ...]
+) -> None:
+    workshop.write("hostile.py", HOSTILE)
+    workshop.write("items.jsonl", "1\n300\n100000\n2\n")
+    done = command.bulk("hostile:deep", *job, "--json")
+    assert done.code == 1
+    assert set(workshop.results()) == {0, 1, 3}
+    assert "nested too deep" in workshop.errors()[2]["error"]
+
+
+@pytest.mark.parametrize("each", ["--each", "--no-each"])
+@pytest.mark.parametrize("job", [(), JOB])
+def test_a_nested_item_that_fails_is_listed_like_any_other(
+    workshop: Workshop, command: Command, job: tuple[str, ...], each: str
+) -> None:
+    workshop.write("hostile.py", HOSTILE)
+    workshop.write("items.jsonl", f'1\n{DEEP}\n[12345678901234567890123, "x"]\n')
+    done = command.bulk("hostile:fails", each, *job, "--json")
+    assert done.code == 1, done.err
+    errors = workshop.errors()
+    assert json.dumps(errors[1]["item"]) == DEEP
+    assert errors[2]["item"] == [12345678901234567890123, "x"]
+
+
+@pytest.mark.parametrize("job", [(), JOB])
+def test_an_item_that_is_nested_too_deep_is_named_and_what_was_before_is_kept(
+    workshop: Workshop, command: Command, job: tuple[str, ...]
+) -> None:
+    workshop.write("items.jsonl", f'1\n2\n{{"n":[{DEEP}]}}\n3\n')
+    done = command.bulk("tasks:double", *job, "--json")
+    assert done.code == 2
+    assert done.summary["error"]["details"]["line"] == 3
+    assert done.summary["succeeded"] == 2
+
+
+@pytest.mark.parametrize("job", [(), JOB])
+def test_an_item_that_the_function_has_spoilt_is_listed_all_the_same(
+    workshop: Workshop, command: Command, job: tuple[str, ...]
+) -> None:
+    workshop.write("hostile.py", HOSTILE)
+    workshop.write("items.jsonl", '{"a": 1}\n{"a": 2}\n')
+    assert command.bulk("hostile:spoils", *job).code == 1
+    assert {n: line["item"]["a"] for n, line in workshop.errors().items()} == {0: 1, 1: 2}
+    assert workshop.errors()[0]["error"] == "spoilt"
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("cancels", ()),
+        ("cancels", ("--executor", "process", "--concurrency", "1")),
+        ("cancels_async", ()),
+        ("cancels_all", ()),
+        ("odd", ()),
+        ("odd", ("--executor", "process", "--concurrency", "1")),
+    ],
+)
+def test_an_exception_that_is_none_of_the_usual_fails_its_item(
+    workshop: Workshop, command: Command, target: str, options: tuple[str, ...]
+) -> None:
+    workshop.write("hostile.py", HOSTILE)
+    workshop.items(2)
+    done = command.bulk(f"hostile:{target}", *options, "--json")
+    assert done.code == 1, done.err
+    assert done.summary["failed"] == 2
+
+
+# --- what to do next -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("out", "name"),
+    [
+        ("my results (1).jsonl", "my-results-1"),
+        ("-x.jsonl", "x"),
+        ("é.jsonl", "job"),
+        ("a.b.jsonl", "a.b"),
+    ],
+)
+def test_the_job_that_is_proposed_has_a_name_that_is_accepted(
+    workshop: Workshop, command: Command, out: str, name: str
+) -> None:
+    workshop.items(10)
+    done = command(
+        *("bulk", "tasks:odd_fails", "--items", "items.jsonl", f"--out={out}"),
+        *("--failure-limit", "2", "--concurrency", "1", "--json"),
+    )
+    assert done.code == 3
+    assert done.summary["next"].endswith(f"--checkpoint jobs.db --id {name}")
+
+
+def test_a_refused_job_is_not_told_to_go_on_with_the_same_command(
+    workshop: Workshop, command: Command
+) -> None:
+    workshop.items(10)
+    assert command.job("tasks:flaky").code == 1
+    workshop.write("items.jsonl", "".join(f"{n + 100}\n" for n in range(10)))
+    done = command.job("tasks:flaky", "--json")
+    assert done.code == 2
+    assert "next" not in done.summary
+    assert "to continue" not in done.err

@@ -104,3 +104,28 @@ def test_the_digest_tells_items_and_not_their_layout() -> None:
     second.finish()
     other.feed(b"12\n")
     assert first.digest.digest() == second.digest.digest() != other.digest.digest()
+
+
+def nested(depth: int, inner: str = "1") -> bytes:
+    return ("[" * depth + inner + "]" * depth).encode()
+
+
+LARGE = "12345678901234567890123"
+
+
+@pytest.mark.parametrize("inner", ["1", LARGE])
+def test_items_may_be_nested_and_not_without_end(inner: str) -> None:
+    assert len(read(nested(200, inner), b"\n")) == 1
+    wide = b"[" + b"[{}]," * 300 + b"[]]"
+    assert len(read(wide)[0]) == 301
+    for depth in (201, 254, 300, 1000):
+        error = problem(b"1\n", nested(depth, inner), b"\n")
+        assert error.details["line"] == 2
+        assert "nested more than 200 deep" in error.message
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400 + ".0"])
+@pytest.mark.parametrize("beside", ["1", LARGE])
+def test_a_number_too_large_for_any_float_is_a_broken_line(number: str, beside: str) -> None:
+    error = problem(b"1\n", f'{{"n":{number},"b":{beside}}}'.encode())
+    assert error.details["line"] == 2

@@ -23,6 +23,7 @@ import lexigram_actors.cli.bulk
 import lexigram_actors.storage.sqlite.opening
 import lexigram_actors.storage.sqlite.worker  # noqa: F401
 from lexigram_actors.cli import lines, main
+from lexigram_actors.cli.ownership import claim, owner_of
 from lexigram_actors.storage.cache import KeyValueCache
 from tests.cli.conftest import Workshop
 
@@ -150,13 +151,19 @@ def remove_all(workshop: Workshop) -> None:
 
 
 def restorer(workshop: Workshop) -> Callable[[], None]:
-    """Return what brings the folder back to the state it has now."""
-    kept = {path: path.read_bytes() for path in workshop.folder.iterdir() if path.is_file()}
+    """Return what brings the folder back to the state it has now, marks and all."""
+    kept = {
+        path: (path.read_bytes(), owner_of(path))
+        for path in workshop.folder.iterdir()
+        if path.is_file()
+    }
 
     def restore() -> None:
         remove_all(workshop)
-        for path, data in kept.items():
+        for path, (data, owner) in kept.items():
             path.write_bytes(data)
+            if owner is not None:
+                claim(path, owner)
 
     return restore
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -10,11 +11,12 @@ import pytest
 import trio
 
 from lexigram_actors import cli
+from lexigram_actors.cli import options
 from lexigram_actors.cli.console import Terminal
 from lexigram_actors.cli.errors import TargetError
 from lexigram_actors.cli.outermost import guarded
 from lexigram_actors.errors import StoreError
-from tests.cli.conftest import Command, Workshop
+from tests.cli.conftest import COMMAND, Command, Workshop, without_color
 
 
 @pytest.mark.parametrize("package", ["cyclopts", "rich"])
@@ -176,6 +178,7 @@ def test_known_errors_end_with_their_codes() -> None:
     assert guard(TargetError("x")) == 2
     assert guard(StoreError("x")) == 3
     assert guard(KeyboardInterrupt()) == 130
+    assert guard(BaseExceptionGroup("", [KeyboardInterrupt()])) == 130
 
 
 def test_one_known_error_in_groups_is_the_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,13 +186,110 @@ def test_one_known_error_in_groups_is_the_error(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "error: full\n"
 
 
-def test_what_is_not_known_is_a_defect_and_passes() -> None:
-    with pytest.raises(ZeroDivisionError):
-        guard(ZeroDivisionError())
-    with pytest.raises(ExceptionGroup):
-        guard(ExceptionGroup("", [KeyError("x")]))
-    with pytest.raises(ExceptionGroup):
-        guard(ExceptionGroup("", [StoreError("x"), StoreError("y")]))
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("x"),
+        ExceptionGroup("", [KeyError("x")]),
+        ExceptionGroup("", [StoreError("x"), StoreError("y")]),
+        GeneratorExit(),
+    ],
+)
+def test_what_is_not_known_is_a_defect_with_a_code_of_its_own(
+    capfd: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    assert guard(error) == 70
+    shown = capfd.readouterr().err
+    assert "Traceback" in shown
+    assert type(error).__name__ in shown
+
+
+def test_a_defect_is_told_in_json_too(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(options, "_check_numbers", broken)
+    done = command.bulk("tasks:double", "--json")
+    assert done.code == 70
+    assert done.summary["status"] == "failed"
+    assert done.summary["exit_code"] == 70
+    assert done.summary["error"]["code"] == "ZeroDivisionError"
+    assert "Traceback" in done.err
+
+
+def test_what_the_system_refuses_ends_with_3() -> None:
+    assert guard(OSError(28, "No space left on device")) == 3
+
+
+# --- standard streams that are no good -------------------------------------------------------
+
+
+ON_ITEMS = "bulk tasks:double --items items.jsonl"
+
+
+@pytest.mark.parametrize("more", ["", " --json"])
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_do_no_harm(workshop: Workshop, more: str, closed: str) -> None:
+    workshop.items(3)
+    line = f"{shlex.join(COMMAND)} {ON_ITEMS} --out out.jsonl{more} {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert workshop.results() == {0: 0, 1: 2, 2: 4}
+
+
+@pytest.mark.parametrize("more", ["", " --json"])
+def test_a_summary_that_cannot_be_written_ends_with_3(workshop: Workshop, more: str) -> None:
+    workshop.items(3)
+    line = f"{shlex.join(COMMAND)} {ON_ITEMS} --out out.jsonl{more} > /dev/full"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert workshop.results() == {0: 0, 1: 2, 2: 4}
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_is_shown_all_the_same(
+    workshop: Workshop,
+) -> None:
+    workshop.items(1)
+    environment = {**without_color(), "PYTHONIOENCODING": "latin-1", "COLUMNS": "300"}
+    done = workshop.run(*ON_ITEMS.split(), "--out", "Ω.jsonl", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "u03a9.jsonl" in done.stdout
+
+
+def test_standard_input_that_is_closed_is_not_an_empty_one(workshop: Workshop) -> None:
+    line = f"{shlex.join(COMMAND)} bulk tasks:double --items - --out out.jsonl <&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "standard input cannot be read: it is closed" in done.stderr
+
+
+def test_a_folder_that_is_gone_is_one_block(workshop: Workshop) -> None:
+    workshop.write("gone/tasks.py", "")
+    script = (
+        "import os, shutil, sys\n"
+        "from lexigram_actors.cli import main\n"
+        "shutil.rmtree(os.getcwd())\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *ON_ITEMS.split(), "--out", "o.jsonl", "--json"],
+        cwd=workshop.folder / "gone",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "the current folder cannot be used" in json.loads(done.stdout)["error"]["message"]
+    assert "Traceback" not in done.stderr
+
+
+def test_json_may_be_asked_for_with_a_value(workshop: Workshop, command: Command) -> None:
+    workshop.items(1)
+    assert command.bulk("tasks:double", "--json=true").summary["status"] == "complete"
+    done = command.bulk("tasks:double", "--json=false", "--overwrite")
+    assert "every item succeeded" in done.out
 
 
 def test_an_interrupt_while_the_target_is_imported_ends_with_130(

@@ -156,7 +156,7 @@ def test_a_job_that_is_killed_at_random_moments_gets_through(
         assert process.returncode == -signal.SIGKILL, seed
         assert lines_in(out) >= before + enough, seed
     assert workshop.results() == {index: index for index in range(300)}, seed
-    assert kills >= 3, seed
+    assert kills >= 1, seed  # the chance decides how many; without one nothing was shown
 
 
 def test_worker_processes_are_spared_a_ctrl_c_while_they_start() -> None:
