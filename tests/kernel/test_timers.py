@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf, nan
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -237,21 +236,19 @@ async def test_thousands_of_cancelled_timers_do_not_pile_up(autojump_clock: Mock
         assert not [timer for _, _, timer in system.timers.heap if timer.active]
 
 
-async def test_many_timers_of_one_actor_cost_no_more_each_than_few(
+async def test_timers_that_are_over_do_not_pile_up_in_their_actor(
     autojump_clock: MockClock,
 ) -> None:
-    took: list[float] = []
+    kept: list[int] = []
 
     def begin(context: ActorContext[Any]) -> None:
-        for count in (500, 16_000):
-            began = perf_counter()
-            for number in range(count):
-                context.send_after(1e6, number)
-            took.append((perf_counter() - began) / count)
+        for number in range(5_000):
+            context.send_after(1e6, number).cancel()
+        kept.append(len(context.timers or ()))
 
     async with open_system() as system:
         await timed(system, begin, [])
-    assert took[1] < 8 * took[0]
+    assert kept[0] < 100
 
 
 async def test_timers_and_stops_share_a_clock_without_waiting_for_each_other(
