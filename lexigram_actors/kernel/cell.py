@@ -257,7 +257,7 @@ class Cell:
             self.state = STARTING
             self.begin_task()
             return
-        self._mark_started()
+        self.mark_started()
         if self.mailbox.ready():
             self.begin_task()
         else:
@@ -270,16 +270,13 @@ class Cell:
         actor.__init__(*self.args, **self.kwargs)  # type: ignore[misc]
         return actor
 
-    def _mark_started(self) -> None:
+    def mark_started(self) -> None:
+        """The incarnation runs: said by itself, or of a supervisor once its first children do."""
         self.fresh = False
         self.state = RUNNING if self.stop_reason is None else STOPPING
         if self.start_outcome is not None:
             outcome, self.start_outcome = self.start_outcome, None
             outcome.answer(None)
-
-    def mark_started(self) -> None:
-        """Said by a supervisor once its first children run."""
-        self._mark_started()
 
     async def wait_started(self) -> None:
         """Wait until the incarnation runs.
@@ -334,12 +331,12 @@ class Cell:
     async def _live(self) -> None:
         actor = self.actor
         if actor is None:
-            self._mark_started()
+            self.mark_started()
             await self.behaviour(self.context, *self.args, **self.kwargs)
             return
         if self.state is STARTING:
             await actor.started()
-            self._mark_started()
+            self.mark_started()
         await self._serve(actor)
 
     async def _serve(self, actor: Actor[Any]) -> None:

@@ -13,6 +13,7 @@ from lexigram_actors.errors import (
     AskTimeout,
     ConfigurationError,
 )
+from lexigram_actors.kernel.cell import STARTING
 from lexigram_actors.kernel.specs import (
     ChildCounts,
     ChildInfo,
@@ -202,7 +203,7 @@ class SupervisorRef(ActorRef[Any]):
         supervision = cell.supervision
         if supervision is None or supervision.closing:
             raise ActorStopped(self.name, cell.last_exit.reason if cell.last_exit else "stopped")
-        if cell.state.value == "starting":
+        if cell.state is STARTING:
             raise ActorStopped(self.name, "it has not started yet")
         return supervision
 
