@@ -9,10 +9,11 @@ import trio
 
 from lexigram_actors.bulk.batches import Bisection
 from lexigram_actors.bulk.executors import BatchCall
-from lexigram_actors.bulk.failures import WrongResults, count_results, item_error, single
+from lexigram_actors.bulk.failures import WrongResults, count_results, item_error
 from lexigram_actors.bulk.limits import AdaptiveConcurrency
 from lexigram_actors.bulk.models import BulkBatchResult, BulkItemError
 from lexigram_actors.errors import CircuitOpenError
+from lexigram_actors.errors.base import sole_error
 from lexigram_actors.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class BatchRunner:
             if type(results) is not list or len(results) != len(items):
                 results = count_results(batch_id, len(items), results)
         except Exception as caught:  # noqa: BLE001 - whatever it is, the batch failed
-            error = single(caught)
+            error = sole_error(caught)
         else:
             if self.adaptive is not None:
                 self.adaptive.succeeded()
@@ -76,7 +77,7 @@ class BatchRunner:
         try:
             return count_results(batch_id, len(items), await self.call(items))
         except Exception as error:  # noqa: BLE001 - as above
-            return single(error)
+            return sole_error(error)
 
     async def _recover(
         self, batch_id: int, items: list[Any], started: float, error: BaseException

@@ -30,7 +30,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 
 from lexigram_actors.bulk.batches import batches_in
 from lexigram_actors.bulk.delivery import Delivery
-from lexigram_actors.bulk.failures import foremost, single
+from lexigram_actors.bulk.failures import foremost
 from lexigram_actors.bulk.job import Job
 from lexigram_actors.bulk.limits import AdaptiveConcurrency
 from lexigram_actors.bulk.metrics import BulkOperationMetrics
@@ -44,7 +44,7 @@ from lexigram_actors.errors import (
     BulkOperationTimeoutError,
     LexigramError,
 )
-from lexigram_actors.errors.base import describe
+from lexigram_actors.errors.base import describe, sole_error
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +268,7 @@ class Engine:
     def _input_failed(self, error: Exception) -> None:
         """Let the batches under way end; the items of one that was not full are dropped."""
         if self.error is None:
-            cause = single(error)
+            cause = sole_error(error)
             self.error = BulkOperationError(
                 f"the input failed after {self.pool.seen} items: {describe(cause)}", cause=cause
             )

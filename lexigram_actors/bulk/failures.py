@@ -39,13 +39,6 @@ def type_name(kind: type) -> str:
     )
 
 
-def single(error: BaseException) -> BaseException:
-    """Return the one exception inside groups of one, else the error itself."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
 def foremost(error: BaseException) -> BaseException:
     """Return the error of a group that matters most: an interrupt, else the first."""
     if not isinstance(error, BaseExceptionGroup):

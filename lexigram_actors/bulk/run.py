@@ -24,10 +24,10 @@ from typing import Any, Generic, Self, TypeVar
 import trio
 
 from lexigram_actors.bulk.engine import Engine, split_cancelled
-from lexigram_actors.bulk.failures import single
 from lexigram_actors.bulk.metrics import BulkOperationMetrics
 from lexigram_actors.bulk.models import BulkBatchResult, BulkOperationState
 from lexigram_actors.errors import BulkOperationError
+from lexigram_actors.errors.base import sole_error
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -147,7 +147,7 @@ class BulkRun(Generic[T, R]):
         except BaseExceptionGroup as group:
             rest = split_cancelled(group)[1]
             if rest is not None:
-                raise single(rest) from None
+                raise sole_error(rest) from None
             if error is None:
                 # The block's own scope was cancelled: one plain Cancelled instead of a group.
                 await trio.lowlevel.checkpoint_if_cancelled()

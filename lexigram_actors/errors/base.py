@@ -183,6 +183,13 @@ def describe(value: object) -> str:
     return text if type(value) is Exception else f"{name}: {text}"
 
 
+def sole_error(error: BaseException) -> BaseException:
+    """Return the one exception inside groups of one, else the error itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def repr_of(value: object) -> str:
     """Return the repr of anything; never raises."""
     try:

@@ -43,8 +43,9 @@ from trio.lowlevel import (
 )
 
 from lexigram_actors.errors import ActorFailed, ActorStopped
+from lexigram_actors.errors.base import sole_error
 from lexigram_actors.kernel.actor import Actor, ActorContext
-from lexigram_actors.kernel.failures import report_unresponsive, sole_error
+from lexigram_actors.kernel.failures import report_unresponsive
 from lexigram_actors.kernel.links import break_links
 from lexigram_actors.kernel.mailbox import MailboxQueue
 from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS

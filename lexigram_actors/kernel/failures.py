@@ -14,13 +14,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def sole_error(error: BaseException) -> BaseException:
-    """The one exception inside an exception group that holds no other."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
 def report_unresponsive(cell: Cell, grace: float) -> None:
     """Say in the log and on the bus that an actor was cancelled and still runs, and where."""
     if cell.task is None or (cell.parting and cell.scope is None):

@@ -20,10 +20,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, final, overload
 import trio
 
 from lexigram_actors.errors import RestartIntensityExceeded
+from lexigram_actors.errors.base import sole_error
 from lexigram_actors.events import EventBus
 from lexigram_actors.kernel.actor import Actor, ActorContext
 from lexigram_actors.kernel.cell import Cell
-from lexigram_actors.kernel.failures import sole_error
 from lexigram_actors.kernel.pacing import Pacer
 from lexigram_actors.kernel.refs import ActorRef, SupervisorRef
 from lexigram_actors.kernel.registry import Registry

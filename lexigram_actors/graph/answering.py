@@ -1,0 +1,69 @@
+"""Handing a person's answer to the visit that asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lexigram_actors.checks import given
+from lexigram_actors.errors import WorkflowStateError
+from lexigram_actors.graph.answers import structured
+from lexigram_actors.graph.continuation import in_order
+from lexigram_actors.graph.execution import Execution
+from lexigram_actors.graph.models import PendingQuestion
+from lexigram_actors.graph.node import NestedAnswer
+from lexigram_actors.graph.visits import Visit
+
+
+def answer(
+    execution: Execution,
+    run_id: str | None,
+    response: Any,
+    *,
+    node: str | None = None,
+    response_key: str | None = None,
+) -> None:
+    """Let the visit that asked go on; where its time was over, its default was taken instead.
+
+    Args:
+        node: Which question, by node or checkpoint id; None where only one is open.
+        response_key: A further key under which the node finds the answer.
+
+    Raises:
+        WorkflowStateError: There is no such question, or it is not clear which is meant.
+        AnswerInvalidError: The answer does not fit; the question stays open.
+    """
+    visit, asked = _meant(execution, run_id, node)
+    value = structured(asked.node, asked.schema, response)
+    execution.expire_questions()
+    question = execution.questions.get(visit)
+    if question is None:
+        return
+    if question.nested is not None:
+        inside = asked.node.removeprefix(f"{visit.node.name}/")
+        execution.answer_nested(visit, NestedAnswer(question.nested, inside, value))
+        return
+    overlay = {visit.node.resume_key: value}
+    if response_key is not None:
+        overlay[response_key] = value
+    execution.answer(visit, overlay)
+
+
+def _meant(
+    execution: Execution, run_id: str | None, node: str | None
+) -> tuple[Visit, PendingQuestion]:
+    """Return the visit that is answered, and its question."""
+    asked = [
+        (visit, pending)
+        for visit, question in in_order(execution.questions)
+        for pending in question.pending(visit.node, run_id)
+    ]
+    for visit, pending in asked:
+        if node in (pending.node, pending.checkpoint_id) or (node is None and len(asked) == 1):
+            return visit, pending
+    problem = "several questions are open" if node is None else f"node {given(node)} asks nothing"
+    names = ", ".join(repr(pending.node) for _, pending in asked) or "none"
+    raise WorkflowStateError(
+        f"{problem}; open are: {names}",
+        details={"pending": [pending.node for _, pending in asked]},
+        hint="say which question is answered: resume(state, answer, node=...)",
+    )

@@ -1,0 +1,59 @@
+"""What a person answered, made into the type that the question asks for. Pure; needs `cattrs`.
+
+| schema | takes |
+| --- | --- |
+| `bool` | True, False; true, false, yes, no in any case |
+| `int` | an int; digits, with or without a sign. No bool, no `1.0` |
+| `float` | an int or float; a number in text. No bool, never NaN or inf |
+| `str`, `bytes` | the same |
+| `Literal`, enums | one of the values, of the same type or as text; of enums the name as well |
+| unions, `Optional` | a value of just one of the types as it is, else the first type that fits |
+| `list`, `set`, tuples | a list or tuple; a JSON array in text |
+| `dict` | a dict; a JSON object in text |
+| attrs classes, dataclasses, `TypedDict` | as `dict`, with no key too many or too few |
+
+An instance of a class is taken as it is. A schema of None takes anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lexigram_actors.checks import given
+from lexigram_actors.errors import AnswerInvalidError, ConfigurationError, describe
+from lexigram_actors.graph.converting import Hook, strict_converter
+from lexigram_actors.graph.misfits import problem_of
+
+
+def structured(node: str, schema: Any, response: Any) -> Any:
+    """Return the answer as a value of the type `schema`; as it is where the schema is None.
+
+    Args:
+        node: The node that asked, for the error.
+        schema: The type.
+        response: The answer.
+
+    Raises:
+        AnswerInvalidError: It does not fit; the message says where and why.
+        ConfigurationError: The schema is no type that answers can be structured to.
+        MissingExtraError: There is a schema, and `cattrs` is not installed.
+    """
+    if schema is None:
+        return response
+    hook = _hook_for(node, schema)
+    try:
+        return hook(response, schema)
+    except Exception as error:
+        raise AnswerInvalidError(node, problem_of(error), cause=error) from error
+
+
+def _hook_for(node: str, schema: Any) -> Hook:
+    converter = strict_converter()
+    try:
+        hook: Hook = converter.get_structure_hook(schema)
+    except Exception as error:
+        raise ConfigurationError(
+            f"answers for {node!r} cannot be structured to {given(schema)}: {describe(error)}",
+            cause=error,
+        ) from error
+    return hook

@@ -1,0 +1,307 @@
+"""The converter behind `answers`: strict where `cattrs` and Python are generous. Pure.
+
+People type text, programs send JSON, and a type's own constructor believes both: `bool("no")` is
+True, `int(1.9)` is 1, `list("abc")` has three items. Here text is read for what it says, and
+nothing is rounded, cut up or guessed. Classes are left to `cattrs`, with these hooks inside.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import (
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    Sequence,
+)
+from dataclasses import is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+import attrs
+import orjson
+
+from lexigram_actors.checks import given
+from lexigram_actors.errors import MissingExtraError, text_of
+from lexigram_actors.graph.misfits import misfit, problem_of
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+Hook = Callable[[Any, Any], Any]
+"""`(value, type) -> structured`; raises ValueError with a sentence where the value does not fit."""
+
+WORDS = {"true": True, "yes": True, "false": False, "no": False}
+WHOLE = re.compile(r"[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NAMES: Mapping[type, str] = {
+    bool: "true, false, yes or no",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bytes: "bytes",
+}
+
+
+@cache
+def strict_converter() -> Converter:
+    """Return the converter with the rules above. One for all: it is never changed afterwards."""
+    try:
+        from cattrs import Converter
+    except ImportError as error:
+        raise MissingExtraError("cattrs", "schemas", cause=error) from error
+    converter = Converter(forbid_extra_keys=True)
+    for kind, read in {bool: _flag, int: _whole, float: _number, str: _same, bytes: _same}.items():
+        converter.register_structure_hook(kind, _scalar(kind, read))
+    converter.register_structure_hook_func(lambda kind: kind in (None, NoneType), _nothing)
+    converter.register_structure_hook_func(_origin_in(Literal), _literal)
+    converter.register_structure_hook_func(_is_enum, _member)
+    for predicate, factory in _factories(converter).items():
+        converter.register_structure_hook_factory(predicate, factory)
+    return converter
+
+
+def _factories(converter: Converter) -> dict[Callable[[Any], bool], Callable[[Any], Hook]]:
+    """Return what makes the hooks of types with others inside, by which types those are."""
+    from cattrs.cols import is_namedtuple, list_structure_factory
+    from cattrs.gen import mapping_structure_factory
+
+    def lists(kind: Any) -> Hook:
+        return _of_array(list_structure_factory(kind, converter))
+
+    def mappings(kind: Any) -> Hook:
+        return _of_object(mapping_structure_factory(kind, converter))
+
+    def classes(kind: Any) -> Hook:
+        return _unless_instance(_of_object(converter.gen_structure_attrs_fromdict(kind)))
+
+    def typed_dicts(kind: Any) -> Hook:
+        return _of_object(converter.gen_structure_typeddict(kind))
+
+    def named_tuples(kind: Any) -> Hook:
+        # By way of a tuple: cattrs reads no annotations that are text, nor refuses a string.
+        hook = converter.get_structure_hook(tuple[tuple(get_type_hints(kind).values())])  # type: ignore[misc]
+        return _unless_instance(lambda value, _: kind(*hook(value, tuple)))
+
+    return {
+        _origin_in(list, Sequence, MutableSequence): lists,
+        _origin_in(dict, Mapping, MutableMapping): mappings,
+        _origin_in(set, frozenset, tuple): _collections_of(converter),
+        _origin_in(Union, UnionType): _unions_of(converter),
+        _is_record: classes,
+        is_namedtuple: named_tuples,
+        is_typeddict: typed_dicts,
+    }
+
+
+# --- single values ---------------------------------------------------------------------------
+
+
+def _scalar(kind: type, read: Callable[[Any], Any]) -> Hook:
+    """Return a hook that reads a value, and makes it a subclass of `kind` where that is asked."""
+
+    def hook(value: Any, wanted: Any) -> Any:
+        if _is_enum(wanted):  # those that are numbers or text as well come here
+            return _member(value, wanted)
+        found = read(value)
+        if not isinstance(found, kind):
+            raise misfit(NAMES[kind], value)
+        return found if isinstance(found, wanted) else wanted(found)
+
+    return hook
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _flag(value: Any) -> Any:
+    return WORDS.get(value.strip().lower()) if isinstance(value, str) else value
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, str) and WHOLE.fullmatch(value.strip()):
+        try:
+            return int(value)
+        except ValueError:  # Python reads no more than some thousand digits
+            return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not numeric and not (isinstance(value, str) and NUMBER.fullmatch(value.strip())):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _nothing(value: Any, _: Any) -> None:
+    if value is not None:
+        raise misfit("nothing (None)", value)
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _member(value: Any, kind: type[Enum]) -> Enum:
+    if isinstance(value, kind):
+        return value
+    by_value = [(member.value, member) for member in kind.__members__.values()]
+    by_name = list(kind.__members__.items())
+    return _chosen(value, [*by_value, *by_name])  # type: ignore[no-any-return]
+
+
+def _literal(value: Any, kind: Any) -> Any:
+    return _chosen(value, [(option, option) for option in get_args(kind)])
+
+
+def _chosen(value: Any, options: list[tuple[Any, Any]]) -> Any:
+    """Return the option that is the value, or reads like it; 1, True and 1.0 are different."""
+    for option, meant in options:
+        if type(option) is type(value) and option == value:
+            return meant
+    if isinstance(value, str):
+        for option, meant in options:
+            if option is not None and text_of(option) == value.strip():
+                return meant
+    raise misfit(f"one of {given([option for option, _ in options])}", value)
+
+
+# --- values with others inside ---------------------------------------------------------------
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind) or kind
+
+
+def _origin_in(*origins: Any) -> Callable[[Any], bool]:
+    return lambda kind: _origin(kind) in origins
+
+
+def _is_record(kind: Any) -> bool:
+    origin = _origin(kind)
+    return isinstance(origin, type) and (attrs.has(origin) or is_dataclass(origin))
+
+
+def _read_json(value: Any, expected: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        raise misfit(expected, value) from None
+
+
+def _of_array(inner: Hook) -> Hook:
+    expected = "a list (or a JSON array)"
+
+    def hook(value: Any, kind: Any) -> Any:
+        array = _read_json(value, expected)
+        if not isinstance(array, list | tuple):
+            raise misfit(expected, value)
+        return inner(array, kind)
+
+    return hook
+
+
+def _of_object(inner: Hook) -> Hook:
+    expected = "named fields (a JSON object)"
+
+    def hook(value: Any, kind: Any) -> Any:
+        mapping = _read_json(value, expected)
+        if not isinstance(mapping, Mapping):
+            raise misfit(expected, value)
+        return inner(mapping, kind)
+
+    return hook
+
+
+def _unless_instance(inner: Hook) -> Hook:
+    def hook(value: Any, kind: Any) -> Any:
+        return value if isinstance(value, _origin(kind)) else inner(value, kind)
+
+    return hook
+
+
+def _collections_of(converter: Converter) -> Callable[[Any], Hook]:
+    """Return what makes hooks for sets and tuples, which go through a list."""
+
+    def factory(kind: Any) -> Hook:
+        origin, args = _origin(kind), get_args(kind)
+        fixed = origin is tuple and bool(args) and args[-1] is not Ellipsis
+        items: Any = list if fixed or not args else list[args[0]]  # type: ignore[valid-type]
+        hook = converter.get_structure_hook(items)
+        _check_kinds(converter, args if fixed else ())
+
+        def collection(value: Any, _: Any) -> Any:
+            if origin is not tuple and isinstance(value, set | frozenset):
+                value = list(value)
+            found = hook(value, items)
+            return _each_of(converter, found, args) if fixed else origin(found)
+
+        return collection
+
+    return factory
+
+
+def _check_kinds(converter: Converter, kinds: Iterable[Any]) -> None:
+    """Refuse a type for which there is no hook now, and not when a person has answered."""
+    for kind in kinds:
+        try:
+            converter.get_structure_hook(kind)
+        except RecursionError:
+            continue  # a class that holds itself: it is being made right now
+
+
+def _each_of(converter: Converter, items: list[Any], kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(items) != len(kinds):
+        raise ValueError(f"expected {len(kinds)} items, got {len(items)}")
+    return tuple(map(converter.structure, items, kinds))
+
+
+def _unions_of(converter: Converter) -> Callable[[Any], Hook]:
+    """Return what makes hooks for unions."""
+
+    def factory(kind: Any) -> Hook:
+        kinds = [each for each in get_args(kind) if each is not NoneType]
+        _check_kinds(converter, kinds)
+
+        def union(value: Any, _: Any) -> Any:
+            if value is None and len(kinds) < len(get_args(kind)):
+                return None
+            return _first_fit(converter, value, kinds)
+
+        return union
+
+    return factory
+
+
+def _first_fit(converter: Converter, value: Any, kinds: list[Any]) -> Any:
+    problems = []
+    for kind in sorted(kinds, key=lambda each: each is not type(value)):
+        try:
+            return converter.structure(value, kind)
+        except Exception as error:
+            if len(kinds) == 1:
+                raise
+            problems.append(problem_of(error))
+    raise ValueError(f"nothing that is allowed fits: {', or '.join(problems)}")

@@ -1,0 +1,101 @@
+"""What a run resulted in, or where it stands: read off an execution. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lexigram_actors.errors import GraphExecutionError
+from lexigram_actors.errors.base import text_of
+from lexigram_actors.graph.definition import State
+from lexigram_actors.graph.execution import Execution
+from lexigram_actors.graph.models import GraphResult, NodeResult
+from lexigram_actors.graph.state import HISTORY, ITERATION
+from lexigram_actors.graph.visits import Visit, dominator_of, in_merge_order, merged
+
+
+def result_of(execution: Execution) -> GraphResult:
+    """Return the result of a run that ended well.
+
+    Raises:
+        StateConflictError: Branches that never met wrote the same key, and that matters.
+        GraphExecutionError: A reducer raised.
+    """
+    ordered = in_order(execution)
+    return GraphResult(
+        final_state=state_of(execution, ordered, conflicts_matter=execution.conflicts_matter),
+        node_results=results_of(ordered, execution.begun_at),
+        iterations=len(ordered),
+        duration_ms=execution.elapsed * 1000,
+        terminated_at=terminated_at(execution, ordered),
+    )
+
+
+def results_of(ordered: Iterable[Visit], begun_at: float) -> list[NodeResult]:
+    """Return the results of visits that finished."""
+    return [
+        NodeResult(
+            visit.node.name,
+            visit.update,
+            (visit.ended - visit.started) * 1000,
+            None,
+            False,
+            (visit.started - begun_at) * 1000,
+        )
+        for visit in ordered
+    ]
+
+
+def terminated_at(execution: Execution, ordered: list[Visit]) -> str | None:
+    """Return the name of the last terminal in merge order, else of the last node."""
+    stopped_at = execution.stopped_at
+    if stopped_at is None:
+        stopped_at = next((visit for visit in reversed(ordered) if visit.ends), None)
+    if stopped_at is None:
+        return ordered[-1].node.name if ordered else None
+    return stopped_at.node.name
+
+
+def state_of(execution: Execution, ordered: list[Visit], *, conflicts_matter: bool) -> State:
+    """Return the merge of all that was written, with the engine's own keys."""
+    ends = ordered[-1:] if execution.is_line else frontier(ordered)
+    ends = ends or [execution.start]
+    if len(ends) == 1 and ends[0].state is not None:
+        state = dict(ends[0].state)
+    else:
+        state = merged(
+            ends, dominator_of(ends), execution.reducers, conflicts_matter=conflicts_matter
+        )
+    state.setdefault("output", "")
+    state[ITERATION] = len(ordered)
+    state[HISTORY] = [(visit.node.name, visit.update) for visit in ordered]
+    return state
+
+
+def in_order(execution: Execution) -> list[Visit]:
+    """Return what has finished, in merge order."""
+    return execution.finished if execution.is_line else in_merge_order(execution.finished)
+
+
+def frontier(finished: Iterable[Visit]) -> list[Visit]:
+    """Return the finished visits that no finished one follows."""
+    followed = {parent for visit in finished for parent in visit.parents}
+    return [visit for visit in finished if visit not in followed]
+
+
+def node_results(execution: Execution) -> list[NodeResult]:
+    """Return the results so far in merge order, those of nodes that failed at the end."""
+    ordered = in_order(execution)
+    return [*results_of(ordered, execution.begun_at), *execution.failed]
+
+
+def error_of(execution: Execution) -> GraphExecutionError:
+    """Return the first failure, with the results until then, and the others by node."""
+    first, *others = execution.failures
+    first.node_results = node_results(execution)
+    if others:
+        errors: dict[str, Any] = {
+            str(error.node): text_of(error) for error in reversed(execution.failures)
+        }
+        first.details["errors"] = errors
+    return first

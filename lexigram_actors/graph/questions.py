@@ -1,0 +1,77 @@
+"""Questions that wait for a person, from the pause to the answer."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, final
+
+from attrs import frozen
+
+from lexigram_actors.errors import HumanInputRequiredError
+from lexigram_actors.graph.compiled import CompiledNode
+from lexigram_actors.graph.models import PendingQuestion
+from lexigram_actors.graph.moments import Moment, present_moment, seconds_since
+from lexigram_actors.graph.node import NestingNode
+
+WAY = "/"
+"""Stands between the names on the way to a question inside a subworkflow."""
+
+
+@final
+@frozen(eq=False)
+class Question:
+    """What one visit asked, or the graph inside it.
+
+    Attributes:
+        prompt: What is asked.
+        asked: When.
+        expires_after: Seconds after which it need not be answered any more; `inf` for never.
+        nested: What the inner graph goes on from; None where the node itself asks.
+        inner: What is open inside it, by the names there.
+    """
+
+    prompt: str
+    asked: Moment
+    expires_after: float = inf
+    nested: dict[str, Any] | None = None
+    inner: tuple[PendingQuestion, ...] = ()
+
+    @classmethod
+    def raised_by(cls, node: CompiledNode, error: HumanInputRequiredError) -> Question:
+        """Return what a node asks that raised this."""
+        moment = present_moment()
+        if error.state and isinstance(node.node, NestingNode):
+            return cls(error.prompt, moment, inf, error.state, tuple(error.pending))
+        return cls(error.prompt, moment, limit_of(node))
+
+    def pending(self, node: CompiledNode, run_id: str | None) -> list[PendingQuestion]:
+        """Return what is open here, as people are told."""
+        if self.nested is None:
+            schema = getattr(node.node, "schema", None)
+            return [pending_question(node.name, self.prompt, run_id, schema)]
+        return [
+            pending_question(f"{node.name}{WAY}{inner.node}", inner.prompt, run_id, inner.schema)
+            for inner in self.inner
+        ]
+
+    @property
+    def seconds_left(self) -> float:
+        """How long it may still be answered."""
+        return max(0.0, self.expires_after - seconds_since(self.asked))
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the time for an answer is over."""
+        return self.expires_after < inf and self.seconds_left <= 0
+
+
+def limit_of(node: CompiledNode) -> float:
+    """Return the seconds after which a question of this node expires."""
+    limit: float | None = getattr(node.node, "expires_after", None)
+    return inf if limit is None else limit
+
+
+def pending_question(node: str, prompt: str, run_id: str | None, schema: object) -> PendingQuestion:
+    """Return a question as people are told of it; its id begins with the run's, if it has one."""
+    checkpoint_id = node if run_id is None else f"{run_id}{WAY}{node}"
+    return PendingQuestion(node, prompt, checkpoint_id, schema)

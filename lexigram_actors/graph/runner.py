@@ -1,0 +1,275 @@
+"""`WorkflowRunner`: runs a graph with retries, and goes on from where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, final
+from uuid import uuid4
+
+import trio
+
+from lexigram_actors.checks import number, require, whole
+from lexigram_actors.errors import (
+    CycleDetectedError,
+    GraphExecutionError,
+    HumanInputRequiredError,
+    LexigramError,
+    StateConflictError,
+    WorkflowStateError,
+)
+from lexigram_actors.graph.answering import answer
+from lexigram_actors.graph.checkpoint import Progress, Record, WorkflowCheckpoint
+from lexigram_actors.graph.continuation import (
+    Continuation,
+    Numbers,
+    header_of,
+    questions_of,
+    record_of,
+    refuse_foreign,
+    replayed,
+    snapshot_of,
+    unusable,
+)
+from lexigram_actors.graph.driving import drive
+from lexigram_actors.graph.engine import WorkflowEngine
+from lexigram_actors.graph.execution import Execution
+from lexigram_actors.graph.journal import Entry, Journal, journal_of
+from lexigram_actors.graph.models import GraphResult
+from lexigram_actors.graph.state import WorkflowState
+from lexigram_actors.graph.visits import Visit
+from lexigram_actors.host.recorded import claimed
+from lexigram_actors.result import Result
+
+Outcome = Result[GraphResult, GraphExecutionError]
+
+HOPELESS = (CycleDetectedError, StateConflictError)
+"""Failures that come again however often it is tried."""
+
+
+@final
+class WorkflowRunner:
+    """Runs an engine, again where it failed, and from the last checkpoint where there is one.
+
+    Args:
+        engine: What to run.
+        max_retries: Attempts after the first; 0 makes none.
+        retry_delay: Seconds between attempts.
+        checkpoint: Where to record each node that finished: a `WorkflowCheckpoint` (in memory), a
+            store (`open_store(...)`), or a cache. With it a retry runs the failed node and what
+            follows, and nothing that finished. None: a retry starts from the beginning; but where
+            the engine's configuration has `checkpoint_enabled`, a `WorkflowCheckpoint` is made.
+
+    Raises:
+        ConfigurationError: A number is negative.
+        TypeError: `checkpoint` is nothing that keeps runs.
+    """
+
+    def __init__(
+        self,
+        engine: WorkflowEngine,
+        *,
+        max_retries: int = 0,
+        retry_delay: float = 1.0,
+        checkpoint: Any | None = None,
+    ) -> None:
+        require("max_retries", max_retries, whole(least=0))
+        require("retry_delay", retry_delay, number(least=0))
+        if checkpoint is None and engine.config.checkpoint_enabled:
+            checkpoint = WorkflowCheckpoint()
+        if checkpoint is not None:
+            journal_of(
+                checkpoint, engine.name, "", self._snapshot
+            )  # refuse what keeps no runs at once
+        self.engine = engine
+        self.checkpoint = checkpoint
+        self._max_retries = max_retries
+        self._retry_delay = retry_delay
+
+    async def run(
+        self,
+        input: str,
+        *,
+        state: Mapping[str, Any] | WorkflowState | None = None,
+        run_id: str | None = None,
+    ) -> Outcome:
+        """Run, with retries.
+
+        Args:
+            input: As for `WorkflowEngine.execute`.
+            state: Further keys to begin with.
+            run_id: Names the run. A run of that name that failed, or whose process died, goes on:
+                nodes that finished do not run again. It has to be given the same input. None: a
+                name is made up, and nothing is kept after the last attempt.
+
+        Returns:
+            `Ok`, after which nothing is kept; or the `Err` of the last attempt. What would come
+            again for sure (`CycleDetectedError`, `StateConflictError`) is not tried again.
+
+        Cancelled, or after a crash, the run can be gone on with under its `run_id`. Each attempt
+        has the whole `total_timeout`.
+
+        Raises:
+            HumanInputRequiredError: Nothing can move until a person answers; go on with `resume`.
+            StoreError: A node that finished could not be recorded; nothing followed it.
+            NotStorableError: What a node wrote has no stored form.
+            WorkflowStateError: A run of that name is under way, or was begun with another input.
+            WorkflowVersionMismatchError: It was begun under another version of the graph.
+        """
+        initial = state.as_dict() if isinstance(state, WorkflowState) else state
+        if self.checkpoint is None:
+
+            async def attempt() -> Outcome:
+                return await self.engine.execute(input, state=initial, run_id=run_id)
+
+            return await self._try(attempt)
+        fresh = self.engine.execution(input, None, initial)
+        with self._journal(run_id) as journal:
+            kept = await journal.load()
+            if kept is None:
+                await self._begin(journal, fresh, run_id)
+            elif kept.header.get("initial") != fresh.start.state:
+                raise WorkflowStateError(
+                    f"graph {self.engine.name!r}: run {run_id!r} was begun with another input",
+                    hint="go on with the same input, or give the new run a run_id of its own",
+                )
+            return await self._try_recorded(journal, run_id)
+
+    async def resume(
+        self,
+        human_response: Any,
+        *,
+        state: WorkflowState | Mapping[str, Any],
+        response_key: str = "human_response",
+        node: str | None = None,
+    ) -> Outcome:
+        """Go on with a run that waits for a person, with retries.
+
+        Args:
+            human_response: The answer.
+            state: The `state` of the `HumanInputRequiredError`, or a `WorkflowState` of it.
+            response_key: A key under which the node that asked finds the answer, besides its own.
+            node: Which question is answered, where several are open.
+
+        Returns and raises as `run` does, and as `WorkflowEngine.resume` for the answer.
+        """
+        paused = state.as_dict() if isinstance(state, WorkflowState) else state
+
+        def brought_back() -> Continuation:
+            run = self.engine.brought_back(paused)
+            answer(run.execution, run.run_id, human_response, node=node, response_key=response_key)
+            return run
+
+        run = brought_back()
+        run_id = run.run_id
+        if self.checkpoint is None:
+
+            async def attempt() -> Outcome:
+                return await drive(brought_back().execution, run_id, self.engine.codec)
+
+            return await self._try(attempt)
+        with self._journal(run_id) as journal:
+            await self._begin(journal, run.execution, run_id)
+            return await self._try_recorded(journal, run_id, run)
+
+    # --- attempts ---------------------------------------------------------------------------
+
+    async def _try(self, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Make an attempt, and others as long as they fail and are allowed."""
+        retries = 0
+        while True:
+            outcome = await attempt()
+            if outcome.is_ok() or isinstance(outcome.unwrap_err(), HOPELESS):
+                return outcome
+            if retries == self._max_retries:
+                return outcome
+            retries += 1
+            await trio.sleep(self._retry_delay)
+
+    async def _try_recorded(
+        self, journal: Journal, run_id: str | None, first: Continuation | None = None
+    ) -> Outcome:
+        """Make attempts that each go on from what is recorded; `first` is where it stands."""
+
+        async def attempt() -> Outcome:
+            nonlocal first
+            run, first = first, None
+            if run is None:
+                run = await self._recorded(journal)
+            self._record(run, journal)
+            try:
+                return await drive(run.execution, run_id, self.engine.codec)
+            except HumanInputRequiredError:
+                await journal.ask(questions_of(run.execution, run.numbers))
+                raise
+
+        outcome = await self._try(attempt)
+        if outcome.is_ok() or run_id is None:
+            await journal.clear()
+        return outcome
+
+    def _record(self, run: Continuation, journal: Journal) -> None:
+        """Have the visits of a run recorded."""
+        execution, numbers = run.execution, run.numbers
+        under_way: dict[Visit, Entry] = {}
+
+        async def record(visit: Visit) -> None:
+            entry = under_way.get(visit)
+            if entry is None:
+                # Its place is taken at once: records of others may wait before the same write.
+                entry = under_way[visit] = Entry(record_of(visit, numbers, execution.begun_at))
+                numbers.add(visit)
+            if not entry.is_written:
+                await journal.append(entry)
+            del under_way[visit]
+
+        execution.record = record
+
+    # --- the journal ------------------------------------------------------------------------
+
+    @contextmanager
+    def _journal(self, run_id: str | None) -> Iterator[Journal]:
+        name = uuid4().hex if run_id is None else run_id
+        what = f"graph {self.engine.name!r}"
+        with claimed(self.checkpoint, f"{self.engine.name}\0{name}", what, name):
+            yield journal_of(self.checkpoint, self.engine.name, name, self._snapshot)
+
+    async def _begin(self, journal: Journal, execution: Execution, run_id: str | None) -> None:
+        """Begin the record of a run, with what it has done so far."""
+        header = header_of(execution, run_id)
+        await journal.begin(header)
+        numbers = Numbers(execution.start)
+        for visit in execution.finished:
+            await journal.append(Entry(record_of(visit, numbers, execution.begun_at)))
+            numbers.add(visit)
+
+    async def _recorded(self, journal: Journal) -> Continuation:
+        """Return the run as it is recorded."""
+        kept = await journal.load()
+        assert kept is not None
+        return self._replayed(kept)
+
+    def _snapshot(self, kept: Progress) -> Record:
+        run = self._replayed(kept, now=0.0)
+        return snapshot_of(run.execution, run.run_id, self.engine.codec)
+
+    def _replayed(self, kept: Progress, now: float | None = None) -> Continuation:
+        graph = self.engine.graph
+        refuse_foreign(graph, kept.header)
+        try:
+            elapsed = max((each["started"] + each["took"] for each in kept.records), default=0.0)
+            run = replayed(
+                graph,
+                self.engine.config,
+                kept.header,
+                kept.records,
+                kept.questions,
+                elapsed,
+                now,
+            )
+        except LexigramError:
+            raise
+        except Exception as error:
+            raise unusable(graph, error) from error
+        run.execution.used = 0.0
+        return run

@@ -1,0 +1,147 @@
+"""When a node may start: from graph, active nodes and arrivals to what starts and what waits. Pure.
+
+**The rule.** An arrival at a node that joins is held while any other node that is running, ready or
+asked about can still reach it; then the node starts once, with everything that arrived. A node in a
+loop does not wait for itself. Where only held nodes are left that could reach each other, waiting
+would never end: of those that no other one can reach all start, and of a circle of them the first
+in merge order.
+
+**Why it cannot depend on timing.** A node that starts can no longer be reached by anything active,
+so nothing that is still to come was missed; and whatever could have arrived has. Which of a circle
+starts is decided when nothing outside can reach the circle any more, so its members and what has
+arrived there are settled too.
+
+**Cost.** Each held node counts the active executions that can reach it. Beginning and ending one
+touches the counts of the held nodes only, which are few; with none of them it touches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, final
+
+A = TypeVar("A")
+
+
+@final
+class Held(Generic[A]):
+    """A node that waits for further arrivals.
+
+    Attributes:
+        blockers: How many active executions can reach the node.
+    """
+
+    __slots__ = ("arrivals", "blockers")
+
+    def __init__(self, blockers: int) -> None:
+        self.arrivals: list[A] = []
+        self.blockers = blockers
+
+
+@final
+class Schedule(Generic[A]):
+    """Who is active and who waits, by the index of the nodes.
+
+    Args:
+        reach: For each node the bits of the nodes it can reach in one step or more.
+        rank: Where an execution of a node with these arrivals stands in merge order.
+    """
+
+    __slots__ = ("active", "held", "rank", "reach", "total")
+
+    def __init__(self, reach: Sequence[int], rank: Callable[[int, list[A]], Any]) -> None:
+        self.reach = reach
+        self.rank = rank
+        self.active: dict[int, int] = {}
+        """How many executions of each node are active; none is 0."""
+        self.total = 0
+        self.held: dict[int, Held[A]] = {}
+
+    def begin(self, node: int) -> None:
+        """Count an execution as active: it is ready, runs, or waits for an answer."""
+        self.active[node] = self.active.get(node, 0) + 1
+        self.total += 1
+        if self.held:
+            self._block(node, 1)
+
+    def end(self, node: int) -> None:
+        """Count it no more."""
+        left = self.active[node] - 1
+        if left:
+            self.active[node] = left
+        else:
+            del self.active[node]
+        self.total -= 1
+        if self.held:
+            self._block(node, -1)
+
+    def move(self, node: int) -> None:
+        """Let `node` begin in place of the only active execution; nothing is held."""
+        self.active = {node: 1}
+
+    def _block(self, node: int, change: int) -> None:
+        reach = self.reach[node]
+        for target, held in self.held.items():
+            if reach >> target & 1:
+                held.blockers += change
+
+    def hold(self, node: int, arrival: A) -> None:
+        """Let an arrival wait at a node that joins."""
+        held = self.held.get(node)
+        if held is None:
+            blockers = sum(
+                count for other, count in self.active.items() if self.reach[other] >> node & 1
+            )
+            held = self.held[node] = Held(blockers)
+        held.arrivals.append(arrival)
+
+    def try_begin(self, nodes: Sequence[int]) -> bool:
+        """Let all these begin at once; False if one of them might have to wait, and none began.
+
+        For what follows an execution that has ended, where nothing else is active or held.
+        """
+        if self.total or self.held:
+            return False
+        reached = wanted = 0
+        for node in nodes:
+            wanted |= 1 << node
+            reached |= self.reach[node]
+        if reached & wanted or wanted.bit_count() != len(nodes):
+            return False
+        self.active = dict.fromkeys(nodes, 1)
+        self.total = len(nodes)
+        return True
+
+    def release(self) -> list[tuple[int, list[A]]]:
+        """Return the nodes whose wait is over, in merge order, with what arrived.
+
+        They are held no more, and have begun.
+        """
+        free = [node for node, held in self.held.items() if not held.blockers]
+        if not free:
+            return []
+        starting = free if len(free) == 1 else self._first_of(free)
+        released = [(node, self.held.pop(node).arrivals) for node in starting]
+        for node, _ in released:
+            self.begin(node)
+        return released
+
+    def _first_of(self, free: list[int]) -> list[int]:
+        """Return those that no other one can reach, and of each circle of such the first."""
+        ranked = sorted(free, key=lambda node: self.rank(node, self.held[node].arrivals))
+        reached = 0
+        for node in ranked:
+            reached |= self.reach[node]
+        if not any(reached >> node & 1 for node in ranked):
+            return ranked
+        starting: list[int] = []
+        for position, node in enumerate(ranked):
+            others = (other for other in ranked if other != node and self._reaches(other, node))
+            # One that is reached may still start: as the first of a circle that reaches all of it.
+            circle = all(self._reaches(node, other) for other in others)
+            if circle and not any(self._reaches(earlier, node) for earlier in ranked[:position]):
+                starting.append(node)
+        return starting
+
+    def _reaches(self, node: int, target: int) -> bool:
+        return bool(self.reach[node] >> target & 1)

@@ -1,0 +1,64 @@
+"""The door between kinds: what can be run, and what a run is given.
+
+A kind never imports another. A pipeline's step, a graph's node, a saga's action accept any
+`Runnable`; what they accept need not know where it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from lexigram_actors.result import Result
+
+
+@frozen(kw_only=True)
+class RunContext:
+    """What a run is given by whoever starts it.
+
+    Attributes:
+        input: What to work on; None when there is nothing.
+        run_id: Names this run among those of the same definition; None when it has no name. A run
+            inside another has the outer id and its own place: `"order-42/review"`.
+        state: What the surroundings know: the state of the graph, or the results of the pipeline,
+            that the run is a part of. Read only.
+    """
+
+    input: Any = None
+    run_id: str | None = None
+    state: Mapping[str, Any] = field(factory=dict)
+
+    def below(self, name: str) -> str | None:
+        """Return the id of a run inside this one, at the place `name`."""
+        return None if self.run_id is None else f"{self.run_id}/{name}"
+
+
+@runtime_checkable
+class Runnable(Protocol):
+    """Whatever can be run as a part of something else: a pipeline, a graph, a saga.
+
+    Attributes:
+        kind: Which sort: `"pipeline"`, `"graph"`.
+        name: The definition's name.
+        version: The definition's version.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    async def run(self, context: RunContext, /) -> Result[Any, Exception]:
+        """Run to the end: `Ok` of a plain value (for a pipeline its results by step, for a graph
+        its final state), or `Err` of why not.
+
+        Raises only misuse, a bug, cancellation, and `HumanInputRequiredError` where a person has
+        to be asked. Cancelled, no task of it is left.
+        """
+        ...
