@@ -18,6 +18,7 @@ from peers.graph_runs import SENDS
 from peers.graph_shapes import (
     BRANCHES,
     Function,
+    Make,
     Shape,
     State,
     branch,
@@ -27,13 +28,16 @@ from peers.graph_shapes import (
     loop,
 )
 
-from lexigram_actors.config import GraphConfig
-from lexigram_actors.errors import HumanInputRequiredError
-from lexigram_actors.graph.builder import WorkflowBuilder
-from lexigram_actors.graph.checkpoint import WorkflowCheckpoint
-from lexigram_actors.graph.engine import WorkflowEngine
-from lexigram_actors.graph.models import Command, Send
-from lexigram_actors.graph.runner import WorkflowRunner
+from lexigram_actors import (
+    Command,
+    GraphConfig,
+    HumanInputRequiredError,
+    Send,
+    WorkflowBuilder,
+    WorkflowCheckpoint,
+    WorkflowEngine,
+    WorkflowRunner,
+)
 
 RunGraph = Callable[[], Coroutine[Any, Any, None]]
 
@@ -99,8 +103,19 @@ async def raw_loop(count: int, shape: Shape) -> float:
     return await repeat(count, shape.nodes, run)
 
 
-async def raw_fan_out(count: int, shape: Shape) -> float:
-    branches = [branch(f"b{number}") for number in range(BRANCHES)]
+def waiting_branch(key: str) -> Function:
+    """Make a branch that lets others run first."""
+    write = branch(key)
+
+    async def wait_and_write(state: State) -> State:
+        await trio.lowlevel.checkpoint()
+        return await write(state)
+
+    return wait_and_write
+
+
+async def raw_fan_out(count: int, shape: Shape, make: Make = branch) -> float:
+    branches = [make(f"b{number}") for number in range(BRANCHES)]
 
     async def run() -> None:
         state = dict(shape.initial)
@@ -327,6 +342,14 @@ WORKLOADS = [
             "pydantic-graph": Peer("pydantic_graph", graph_runs.pydantic_fan_out, 1_200),
         },
         budget=at_most(1.3, goal=1.0),
+    ),
+    Workload(
+        "fan-out 10 and join, branches that wait",
+        unit="µs per node",
+        count=24_000,
+        ours=partial(ours, shape=fan_out(waiting_branch)),
+        raw=partial(raw_fan_out, shape=fan_out(), make=waiting_branch),
+        note="a checkpoint in each branch, so that each needs a task of its own",
     ),
     Workload(
         "fan-out by 100 Sends and join",

@@ -7,24 +7,17 @@ nursery, their results put into a dict; it has no time-outs, no conditions and n
 from __future__ import annotations
 
 from functools import partial
-from types import SimpleNamespace
 
 import trio
 from harness import Peer, Workload, at_most, now
 from peers import pipeline_runs
 from peers.pipeline_runs import STEPS, Build, add_one, chain, independent, parallel, transform
 
-from lexigram_actors.pipeline import ParallelStep, Pipeline, step
-from lexigram_actors.pipeline.transform import TransformPipe
-from lexigram_actors.result import Ok
-
-LIBRARY = SimpleNamespace(
-    Pipeline=Pipeline, ParallelStep=ParallelStep, TransformPipe=TransformPipe, step=step, Ok=Ok
-)
+import lexigram_actors
 
 
 async def ours(count: int, build: Build) -> float:
-    return await pipeline_runs.run(build(LIBRARY), count)
+    return await pipeline_runs.run(build(lexigram_actors), count)
 
 
 # --- raw -----------------------------------------------------------------------------------

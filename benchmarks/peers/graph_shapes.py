@@ -15,6 +15,7 @@ from attrs import field, frozen
 State = dict[str, Any]
 Function = Callable[[State], Awaitable[State]]
 Wrap = Callable[[str, Function], Any]
+Make = Callable[[str], Function]
 
 BRANCHES = 10
 
@@ -70,11 +71,11 @@ def _loop(times: int, builder: Any, wrap: Wrap) -> Any:
     return builder.set_entry("body").set_terminal("body", condition=lambda s: s["x"] >= times)
 
 
-def _fan_out(width: int, builder: Any, wrap: Wrap) -> Any:
+def _fan_out(width: int, make: Make, builder: Any, wrap: Wrap) -> Any:
     for name in ("first", "last"):
         builder.add_node(name, node=wrap(name, increment))
     for name in (f"b{number}" for number in range(width)):
-        builder.add_node(name, node=wrap(name, branch(name)))
+        builder.add_node(name, node=wrap(name, make(name)))
         builder.add_edge("first", name).add_edge(name, "last")
     return builder.set_entry("first").set_terminal("last")
 
@@ -90,6 +91,6 @@ def loop(times: int = 100, keys: int = 0) -> Shape:
     return Shape(times, times, partial(_loop, times), initial)
 
 
-def fan_out(width: int = BRANCHES) -> Shape:
+def fan_out(make: Make = branch, width: int = BRANCHES) -> Shape:
     """A node, branches side by side, and a node that waits for all of them."""
-    return Shape(width + 2, 2, partial(_fan_out, width))
+    return Shape(width + 2, 2, partial(_fan_out, width, make))

@@ -10,6 +10,9 @@ import trio
 SLACK: Final = 0.001
 """Seconds, or a hundredth of the time-out where that is less."""
 
+LONG: Final = 60.0
+"""Seconds. From here on even the first node may be late, by a millionth: enough for a short run."""
+
 
 @final
 class Alarm:
@@ -21,19 +24,22 @@ class Alarm:
 
     Args:
         node_timeout: Seconds for each node; `inf` for no limit.
+        now: The time, at which the first node starts.
         run_deadline: When the whole run is late, by the Trio clock; `inf` for never.
     """
 
     __slots__ = ("covered", "moved_at", "node_timeout", "run_deadline", "scope", "slack")
 
-    def __init__(self, node_timeout: float, run_deadline: float) -> None:
+    def __init__(self, node_timeout: float, now: float, run_deadline: float) -> None:
         self.node_timeout = node_timeout
         self.run_deadline = run_deadline
         self.slack = min(SLACK, node_timeout / 100)
-        self.covered = inf if node_timeout == inf else -inf
+        self.covered = now + node_timeout
+        if node_timeout >= LONG:
+            self.covered += node_timeout / 1_000_000
         """A node's deadline that is not beyond this needs no move."""
-        self.moved_at = -inf
-        self.scope = trio.CancelScope(deadline=run_deadline)
+        self.moved_at = now
+        self.scope = trio.CancelScope(deadline=min(self.covered, run_deadline))
 
     def cover(self, deadline: float, now: float) -> None:
         """Move the alarm, so that it does not fire before `deadline`, that of the eldest node."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, final
 
-from lexigram_actors.graph.definition import GraphDefinition, Predicate, Reducer
+from lexigram_actors.graph.definition import GraphDefinition, Predicate, Reducer, State
 from lexigram_actors.graph.edge import WorkflowEdge
 from lexigram_actors.graph.models import NodeType
 
@@ -19,7 +19,7 @@ class Route(NamedTuple):
     target: CompiledNode
     slot: int
     """Which of the ways it is; decides ties in merge order."""
-    overlay: Mapping[str, Any] | None = None
+    overlay: State | None = None
     """What a `Send` lets the target see."""
     side_by_side: bool = False
 
@@ -61,7 +61,8 @@ class CompiledNode:
         self.index = index
         self.name = name
         self.node = node
-        self.execute: Callable[[dict[str, Any]], Awaitable[Any]] = node.execute
+        direct = getattr(node, "coroutine_function", None)  # a call less than through the node
+        self.execute: Callable[[State], Awaitable[Any]] = direct or node.execute
         self.ways: tuple[Way, ...] = ()
         self.always: tuple[Route, ...] | None = None
         self.decided: tuple[bool, tuple[Route, ...]] | None = None
@@ -83,12 +84,23 @@ class CompiledGraph:
     """The nodes by name, the entry, and what applies to all of them.
 
     Attributes:
+        asks: Whether a node of it asks a person.
         in_order: The nodes by their index.
         reach: For each node those that can be reached from it in one step or more, as bits by
             their index. A node in a loop reaches itself.
     """
 
-    __slots__ = ("entry", "in_order", "name", "nodes", "reach", "reducers", "version")
+    __slots__ = (
+        "asks",
+        "entry",
+        "in_order",
+        "name",
+        "nodes",
+        "reach",
+        "reducers",
+        "reduces_output",
+        "version",
+    )
 
     def __init__(self, definition: GraphDefinition) -> None:
         """Resolve a definition in which no problem was found."""
@@ -101,6 +113,7 @@ class CompiledGraph:
         }
         self.entry = self.nodes[definition.entry]
         self.reducers: Mapping[str, Reducer] = dict(definition.reducers)
+        self.reduces_output = "output" in self.reducers
         self._connect(definition)
         for name, condition in definition.terminals.items():
             node = self.nodes[name]
@@ -112,6 +125,7 @@ class CompiledGraph:
                 node.decided = (True, ()) if node.terminal_condition is None else None
             elif node.always is not None:
                 node.decided = (False, node.always)
+        self.asks = any(node.hides is not None for node in self.nodes.values())
         self.in_order = list(self.nodes.values())
         self.reach = reachability([self._targets(node) for node in self.in_order])
 

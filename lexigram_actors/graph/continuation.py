@@ -31,7 +31,7 @@ from lexigram_actors.errors.base import describe
 from lexigram_actors.graph.compiled import CompiledGraph, Route
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.node import NestingNode
-from lexigram_actors.graph.outcome import state_of
+from lexigram_actors.graph.outcome import finished_in_order, state_of
 from lexigram_actors.graph.questions import Question, limit_of
 from lexigram_actors.graph.visits import Visit, in_merge_order, write
 from lexigram_actors.storage import Codec
@@ -113,7 +113,7 @@ def snapshot_of(execution: Execution, run_id: str | None, codec: Codec) -> Plain
         "visits": records,
         "questions": questions_of(execution, numbers),
     }
-    ordered = in_merge_order(execution.finished)
+    ordered = finished_in_order(execution)
     state = state_of(execution, ordered, conflicts_matter=False)
     return {**to_json(state, codec), CHECKPOINT: to_json(kept, codec)}
 
@@ -285,7 +285,7 @@ def _finish(execution: Execution, visit: Visit, record: Plain) -> None:
     write(visit.state, visit.update, execution.reducers)
     visit.ends = bool(record["ends"])
     visit.routes = tuple(
-        Route(nodes[target], int(slot), overlay, bool(beside))
+        Route(nodes[target], int(slot), None if overlay is None else dict(overlay), bool(beside))
         for target, slot, overlay, beside in record["routes"]
     )
     visit.started = execution.begun_at + float(record["started"])

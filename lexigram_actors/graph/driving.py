@@ -9,21 +9,31 @@ from lexigram_actors.graph.continuation import in_order, snapshot_of
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import GraphResult, PendingQuestion
 from lexigram_actors.graph.outcome import error_of, node_results, result_of
+from lexigram_actors.graph.stretch import Recorder, Stretch, Watcher
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.storage import Codec
 
 
 async def drive(
-    execution: Execution, run_id: str | None, codec: Codec
+    execution: Execution,
+    run_id: str | None,
+    codec: Codec,
+    *,
+    watcher: Watcher | None = None,
+    record: Recorder | None = None,
 ) -> Result[GraphResult, GraphExecutionError]:
     """Run until the end, and return the outcome.
+
+    Args:
+        watcher: Told of what happens.
+        record: Awaited with each visit that finished, before anything follows it.
 
     Raises:
         HumanInputRequiredError: Nothing can move until a person answers.
         NotStorableError: A person has to be asked, and the state cannot be kept meanwhile.
     """
     while True:
-        await execution.run()
+        await Stretch(execution, watcher=watcher, record=record).run()
         if execution.failures:
             # What a node raised because the caller was cancelled is no outcome.
             await checkpoint_if_cancelled()

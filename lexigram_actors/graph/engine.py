@@ -262,9 +262,8 @@ class WorkflowEngine:
             WorkflowStateError: Graphs are switched off by the configuration.
         """
         graph = self.graph
-        execution = Execution(
-            graph, self._used(config), self._initial(input, state), given=frozenset(state or ())
-        )
+        given = frozenset(state) if state and graph.asks else frozenset()
+        execution = Execution(graph, self._used(config), self._initial(input, state), given=given)
         execution.begin()
         return execution
 
@@ -289,11 +288,13 @@ class WorkflowEngine:
         return used
 
     def _initial(self, input: Any, state: Mapping[str, Any] | None) -> State:
-        initial: State = {"input": input}
-        if "output" not in self.definition.reducers:
-            initial["output"] = ""
+        initial: State = {"input": input, "output": ""}
+        if "output" in self.definition.reducers:
+            del initial["output"]
         if state:
-            initial.update(without_engine_keys(state))
+            for key, value in state.items():
+                if not key.startswith("_"):
+                    initial[key] = value
         return initial
 
 

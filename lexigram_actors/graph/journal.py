@@ -5,7 +5,7 @@ A journal takes one record for each visit that finished, and its cost does not g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, final
 
 import trio
@@ -40,10 +40,11 @@ class Journal(Protocol):
         """Begin anew; what was recorded before counts no more."""
         ...
 
-    async def append(self, entry: Entry) -> None:
-        """Add a record; on return it is as durable as the journal is.
+    def append(self, entry: Entry) -> Awaitable[None] | None:
+        """Add a record; it is as durable as the journal is once what is returned was awaited.
 
-        After a call that was cancelled or failed it may be called again with the same entry.
+        Returns None where nothing has to be waited for. After a wait that was cancelled or failed
+        it may be called again with the same entry.
         """
         ...
 
@@ -78,10 +79,10 @@ class MemoryJournal:
         self._progress = Progress(header, self._snapshot)
         self._checkpoint.keep_progress(self._run_id, self._progress)
 
-    async def append(self, entry: Entry) -> None:
+    def append(self, entry: Entry) -> None:
         """Add a record; the newest run is kept, also where others pushed it out meanwhile."""
         assert self._progress is not None
-        self._progress.records.append(entry.record)  # nothing cuts this off
+        self._progress.records.append(entry.record)
         if self._run_id not in self._checkpoint:
             self._checkpoint.keep_progress(self._run_id, self._progress)
 

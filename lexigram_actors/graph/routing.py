@@ -9,7 +9,7 @@ from lexigram_actors.checks import given
 from lexigram_actors.errors import GraphExecutionError, WorkflowStepError
 from lexigram_actors.errors.base import describe
 from lexigram_actors.graph.compiled import CompiledNode, Route
-from lexigram_actors.graph.definition import State
+from lexigram_actors.graph.definition import Predicate, State
 from lexigram_actors.graph.models import Command, Send
 from lexigram_actors.result import Err, Ok
 
@@ -54,15 +54,12 @@ def cleaned(update: Mapping[Any, Any]) -> State:
     return dict(update)
 
 
-def ends_branch(node: CompiledNode, view: State) -> bool:
-    """Say whether a node that finished is the end of its branch.
+def ends_branch(node: CompiledNode, condition: Predicate, view: State) -> bool:
+    """Say whether a node that finished is the end of its branch, by its terminal condition.
 
     Raises:
-        GraphExecutionError: Its terminal condition raised something else than `KeyError`.
+        GraphExecutionError: The condition raised something else than `KeyError`.
     """
-    condition = node.terminal_condition
-    if condition is None:
-        return node.is_terminal
     try:
         return bool(condition(view))
     except KeyError:

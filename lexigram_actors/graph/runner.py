@@ -37,6 +37,7 @@ from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.journal import Entry, Journal, journal_of
 from lexigram_actors.graph.models import GraphResult
 from lexigram_actors.graph.state import WorkflowState
+from lexigram_actors.graph.stretch import Recorder
 from lexigram_actors.graph.visits import Visit
 from lexigram_actors.host.recorded import claimed
 from lexigram_actors.result import Result
@@ -196,9 +197,9 @@ class WorkflowRunner:
             run, first = first, None
             if run is None:
                 run = await self._recorded(journal)
-            self._record(run, journal)
+            record = self._recorder(run, journal)
             try:
-                return await drive(run.execution, run_id, self.engine.codec)
+                return await drive(run.execution, run_id, self.engine.codec, record=record)
             except HumanInputRequiredError:
                 await journal.ask(questions_of(run.execution, run.numbers))
                 raise
@@ -208,22 +209,23 @@ class WorkflowRunner:
             await journal.clear()
         return outcome
 
-    def _record(self, run: Continuation, journal: Journal) -> None:
-        """Have the visits of a run recorded."""
+    def _recorder(self, run: Continuation, journal: Journal) -> Recorder:
+        """Return what records the visits of a run."""
         execution, numbers = run.execution, run.numbers
         under_way: dict[Visit, Entry] = {}
 
-        async def record(visit: Visit) -> None:
+        def record(visit: Visit) -> Awaitable[None] | None:
             entry = under_way.get(visit)
             if entry is None:
                 # Its place is taken at once: records of others may wait before the same write.
-                entry = under_way[visit] = Entry(record_of(visit, numbers, execution.begun_at))
+                entry = Entry(record_of(visit, numbers, execution.begun_at))
                 numbers.add(visit)
-            if not entry.is_written:
-                await journal.append(entry)
-            del under_way[visit]
+            waiting = None if entry.is_written else journal.append(entry)
+            if waiting is not None:
+                under_way[visit] = entry
+            return waiting
 
-        execution.record = record
+        return record
 
     # --- the journal ------------------------------------------------------------------------
 
@@ -240,7 +242,9 @@ class WorkflowRunner:
         await journal.begin(header)
         numbers = Numbers(execution.start)
         for visit in execution.finished:
-            await journal.append(Entry(record_of(visit, numbers, execution.begun_at)))
+            waiting = journal.append(Entry(record_of(visit, numbers, execution.begun_at)))
+            if waiting is not None:
+                await waiting
             numbers.add(visit)
 
     async def _recorded(self, journal: Journal) -> Continuation:

@@ -29,13 +29,15 @@ class Held(Generic[A]):
 
     Attributes:
         blockers: How many active executions can reach the node.
+        rank: Where its execution would stand in merge order, after the last of the arrivals.
     """
 
-    __slots__ = ("arrivals", "blockers")
+    __slots__ = ("arrivals", "blockers", "rank")
 
-    def __init__(self, blockers: int) -> None:
-        self.arrivals: list[A] = []
+    def __init__(self, blockers: int, arrival: A, rank: Any) -> None:
+        self.arrivals = [arrival]
         self.blockers = blockers
+        self.rank = rank
 
 
 @final
@@ -44,18 +46,20 @@ class Schedule(Generic[A]):
 
     Args:
         reach: For each node the bits of the nodes it can reach in one step or more.
-        rank: Where an execution of a node with these arrivals stands in merge order.
+        rank: Where an execution of a node stands in merge order after an arrival.
     """
 
-    __slots__ = ("active", "held", "rank", "reach", "total")
+    __slots__ = ("active", "free", "held", "rank", "reach", "total")
 
-    def __init__(self, reach: Sequence[int], rank: Callable[[int, list[A]], Any]) -> None:
+    def __init__(self, reach: Sequence[int], rank: Callable[[int, A], Any]) -> None:
         self.reach = reach
         self.rank = rank
         self.active: dict[int, int] = {}
         """How many executions of each node are active; none is 0."""
         self.total = 0
         self.held: dict[int, Held[A]] = {}
+        self.free = 0
+        """How many of the held nodes nothing active can reach."""
 
     def begin(self, node: int) -> None:
         """Count an execution as active: it is ready, runs, or waits for an answer."""
@@ -79,21 +83,35 @@ class Schedule(Generic[A]):
         """Let `node` begin in place of the only active execution; nothing is held."""
         self.active = {node: 1}
 
+    def clear(self) -> None:
+        """Count the only active execution no more; nothing is held."""
+        self.active = {}
+        self.total = 0
+
     def _block(self, node: int, change: int) -> None:
         reach = self.reach[node]
         for target, held in self.held.items():
             if reach >> target & 1:
+                if not held.blockers:
+                    self.free -= 1
                 held.blockers += change
+                if not held.blockers:
+                    self.free += 1
 
     def hold(self, node: int, arrival: A) -> None:
         """Let an arrival wait at a node that joins."""
         held = self.held.get(node)
-        if held is None:
-            blockers = sum(
-                count for other, count in self.active.items() if self.reach[other] >> node & 1
-            )
-            held = self.held[node] = Held(blockers)
-        held.arrivals.append(arrival)
+        rank = self.rank(node, arrival)
+        if held is not None:
+            held.arrivals.append(arrival)
+            if rank > held.rank:
+                held.rank = rank
+            return
+        blockers = sum(
+            count for other, count in self.active.items() if self.reach[other] >> node & 1
+        )
+        self.held[node] = Held(blockers, arrival, rank)
+        self.free += not blockers
 
     def try_begin(self, nodes: Sequence[int]) -> bool:
         """Let all these begin at once; False if one of them might have to wait, and none began.
@@ -117,18 +135,19 @@ class Schedule(Generic[A]):
 
         They are held no more, and have begun.
         """
-        free = [node for node, held in self.held.items() if not held.blockers]
-        if not free:
+        if not self.free:
             return []
+        free = [node for node, held in self.held.items() if not held.blockers]
         starting = free if len(free) == 1 else self._first_of(free)
         released = [(node, self.held.pop(node).arrivals) for node in starting]
+        self.free -= len(released)
         for node, _ in released:
             self.begin(node)
         return released
 
     def _first_of(self, free: list[int]) -> list[int]:
         """Return those that no other one can reach, and of each circle of such the first."""
-        ranked = sorted(free, key=lambda node: self.rank(node, self.held[node].arrivals))
+        ranked = sorted(free, key=lambda node: self.held[node].rank)
         reached = 0
         for node in ranked:
             reached |= self.reach[node]

@@ -22,7 +22,7 @@ from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.graph.driving import drive
 from lexigram_actors.graph.execution import Execution
-from lexigram_actors.graph.models import GraphEvent, RunFinished
+from lexigram_actors.graph.models import GraphEvent, NodeFinished, RunFinished
 from lexigram_actors.storage import Codec
 
 BOUND: Final = 64
@@ -68,8 +68,9 @@ class Feed:
         try:
             with self._scope:
                 execution = self._begin()
-                execution.watcher = self
-                self.tell(RunFinished(await drive(execution, self._run_id, self._codec)))
+                execution.tell_failure = lambda failed: self.tell(NodeFinished(failed))
+                outcome = await drive(execution, self._run_id, self._codec, watcher=self)
+                self.tell(RunFinished(outcome))
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001, ASYNC103, ASYNC104 - the reader raises it

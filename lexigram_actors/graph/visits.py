@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cmp_to_key
-from typing import Any, cast, final
+from itertools import groupby
+from typing import cast, final
 
 from lexigram_actors.errors import GraphExecutionError, StateConflictError
 from lexigram_actors.errors.base import describe
@@ -40,22 +41,37 @@ class Visit:
             handed on to the only successor.
         is_shared: Whether others refer to `state` too, so that it has to be copied to be changed.
         dominator: The nearest visit on all ways that led here; None for the start.
-        level: How many dominators lie above it.
         started, ended: By the Trio clock.
         side_by_side: Whether it may run beside others even where one at a time is the rule.
         ends: Whether its node was terminal.
         routes: Where it led.
     """
 
-    # No slots: most of these keep their defaults, and a class can hold those for all its instances.
+    # Slots for what every visit has; a dict for the rest, which few have, and defaults for it.
+    __slots__ = (
+        "__dict__",
+        "depth",
+        "dominator",
+        "ended",
+        "ends",
+        "node",
+        "parents",
+        "routes",
+        "slots",
+        "started",
+        "state",
+        "update",
+    )
     is_shared = False
-    overlay: Mapping[str, Any] | None = None
+    overlay: State | None = None
     side_by_side = False
-    ends = False
-    routes: tuple[Route, ...] = ()
-    started = 0.0
-    ended = 0.0
+
+    node: CompiledNode
     update: State
+    started: float
+    ended: float
+    ends: bool
+    routes: tuple[Route, ...]
 
     def __init__(
         self,
@@ -65,7 +81,6 @@ class Visit:
         slots: tuple[int, ...],
         state: State | None,
         dominator: Visit | None,
-        level: int,
     ) -> None:
         self.node = node
         self.depth = depth
@@ -73,12 +88,11 @@ class Visit:
         self.slots = slots
         self.state = state
         self.dominator = dominator
-        self.level = level
 
     @classmethod
     def at_start(cls, state: State) -> Visit:
         """Return the visit before the first: no node, and the state to begin with."""
-        return cls(cast("CompiledNode", None), 0, (), (), state, None, 0)
+        return cls(cast("CompiledNode", None), 0, (), (), state, None)
 
     def __repr__(self) -> str:
         return f"Visit({self.node.name!r}, depth={self.depth})"
@@ -89,16 +103,13 @@ class Visit:
 
 @final
 class Arrival:
-    """A visit that has finished and leads on to a node, by its `slot`-th edge or send."""
+    """A visit that has finished and leads on to a node, by its `slot`-th edge."""
 
-    __slots__ = ("overlay", "side_by_side", "slot", "visit")
+    __slots__ = ("side_by_side", "slot", "visit")
 
-    def __init__(
-        self, visit: Visit, slot: int, overlay: Mapping[str, Any] | None, side_by_side: bool
-    ) -> None:
+    def __init__(self, visit: Visit, slot: int, side_by_side: bool) -> None:
         self.visit = visit
         self.slot = slot
-        self.overlay = overlay
         self.side_by_side = side_by_side
 
 
@@ -127,15 +138,36 @@ def compare(one: Visit, other: Visit) -> int:
 
 
 def in_merge_order(visits: Iterable[Visit]) -> list[Visit]:
-    """Return the visits sorted by merge order."""
+    """Return a few visits sorted by merge order."""
     ordered = sorted(visits, key=_coarse)
-    last = -1
-    for visit in ordered:
-        coarse = visit.depth << 32 | visit.node.index
-        if coarse == last:  # a tie, which only looking at the parents decides
-            return sorted(ordered, key=cmp_to_key(compare))
-        last = coarse
+    if len(set(map(_coarse, ordered))) < len(ordered):  # ties, which the parents decide
+        ordered.sort(key=cmp_to_key(compare))
     return ordered
+
+
+def past_in_merge_order(visits: Iterable[Visit]) -> list[Visit]:
+    """Return visits sorted by merge order; with each the parents are among them, as far as it goes.
+
+    Where branches run through the same nodes side by side, each visit of one is a tie with one of
+    the other, and asking the parents of each would lead back to the fork. Here they have their
+    places when their turn comes.
+    """
+    ordered = sorted(visits, key=_coarse)
+    if len(set(map(_coarse, ordered))) == len(ordered):
+        return ordered
+    places: dict[Visit, int] = {}
+    for _, group in groupby(ordered, key=_coarse):
+        tied = list(group)
+        if len(tied) > 1:
+            tied.sort(
+                key=lambda visit: [
+                    (places.get(parent, -1), slot)
+                    for parent, slot in zip(visit.parents, visit.slots, strict=True)
+                ]
+            )
+        for visit in tied:
+            places[visit] = len(places)
+    return list(places)
 
 
 def _coarse(visit: Visit) -> int:
@@ -144,18 +176,23 @@ def _coarse(visit: Visit) -> int:
 
 def sorted_arrivals(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
     """Return arrivals in merge order of their visits, those of one visit by slot."""
-    if len(arrivals) == 1:
-        return arrivals
-    return sorted(arrivals, key=cmp_to_key(_compare_arrivals))
+    ordered = sorted(arrivals, key=_coarse_arrival)
+    if len(set(map(_coarse_arrival, ordered))) < len(ordered):
+        ordered.sort(key=cmp_to_key(_compare_arrivals))
+    return ordered
+
+
+def _coarse_arrival(arrival: Arrival) -> int:
+    return _coarse(arrival.visit)
 
 
 def _compare_arrivals(one: Arrival, other: Arrival) -> int:
     return compare(one.visit, other.visit) or one.slot - other.slot
 
 
-def rank_of(node: CompiledNode, arrivals: Sequence[Arrival]) -> tuple[int, int]:
-    """Return where a visit of `node` with these arrivals would stand; no two nodes' are equal."""
-    return 1 + max(arrival.visit.depth for arrival in arrivals), node.index
+def rank_after(node: CompiledNode, arrival: Arrival) -> tuple[int, int]:
+    """Return where a visit of `node` would stand after this arrival; no two nodes' are equal."""
+    return 1 + arrival.visit.depth, node.index
 
 
 # --- state -----------------------------------------------------------------------------------
@@ -188,7 +225,7 @@ def dominator_of(visits: Sequence[Visit]) -> Visit:
     nearest = visits[0]
     for visit in visits[1:]:
         while nearest is not visit:
-            if nearest.level >= visit.level:
+            if nearest.depth >= visit.depth:  # a dominator's is always less
                 assert nearest.dominator is not None
                 nearest = nearest.dominator
             else:
@@ -211,7 +248,7 @@ def past_since(base: Visit, visits: Sequence[Visit]) -> list[Visit]:
             seen.add(visit)
             found.append(visit)
             waiting.extend(visit.parents)
-    return in_merge_order(found)
+    return past_in_merge_order(found)
 
 
 def merged(
@@ -240,7 +277,10 @@ def merged(
     if conflicts_matter:
         refuse_conflicts(past, reducers)
     for visit in past:
-        write(state, visit.update, reducers)
+        if reducers:
+            write(state, visit.update, reducers)
+        else:
+            state.update(visit.update)
     return state
 
 

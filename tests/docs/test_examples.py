@@ -17,7 +17,9 @@ EXPECTED = {
     "bulk_processes.py": "files parsed in",
     "circuit_breaker_bulk.py": "0 of ",
     "counter.py": "messages accepted",
+    "csv_pipeline.py": "4863 of 5000 orders cleaned",
     "poison_items.py": "calls for ",
+    "review_graph.py": "ran twice: none",
     "supervised_service.py": "2 actors at work",
     "virtual_clock.py": "real time: under 5 s",
 }

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lexigram_actors.config import GraphConfig
+from lexigram_actors.errors import GraphTimeoutError, WorkflowTimeoutError
 from lexigram_actors.graph.engine import WorkflowEngine
 from lexigram_actors.graph.nodes.human import HumanNode
 from lexigram_actors.result import Err
@@ -200,10 +200,22 @@ async def test_while_a_run_waits_there_is_a_task_for_each_running_node_at_most()
 # --- plain functions -----------------------------------------------------------------------
 
 
-async def test_a_run_is_a_checkpoint_whatever_its_nodes_are() -> None:
+async def test_many_short_runs_in_a_row_let_other_tasks_work_and_be_cancelled() -> None:
+    runs = 0
     engine = graph("a -> b", {"a": lambda s: {"x": 1}, "b": lambda s: None})
-    with trio.testing.assert_checkpoints():
-        await engine.execute("in")
+
+    async def keep_running() -> None:
+        nonlocal runs
+        while True:
+            await engine.execute("in")
+            runs += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_running)
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert 0 < runs < 100_000
 
 
 async def test_a_run_of_plain_functions_lets_other_tasks_work_and_be_cancelled() -> None:
@@ -268,10 +280,29 @@ async def test_a_node_that_swallows_its_time_out_starts_nothing_late(
     engine = graph("a -> b -> c", {"b": stubborn}, config=GraphConfig(node_timeout=5))
     result = await engine.execute("in")
     assert trio.current_time() < 6
-    if isinstance(result, Err):
-        assert result.error.node == "b"
-    else:
-        assert result.value.final_state["x"] == 1
+    assert isinstance(result, Err)
+    assert result.error.node == "b"
+    assert isinstance(result.error.cause, WorkflowTimeoutError)
+
+
+async def test_a_node_that_swallows_the_time_out_of_the_run_does_not_save_it(
+    autojump_clock: MockClock,
+) -> None:
+    async def stubborn(state: State) -> State:
+        with suppress(trio.Cancelled):
+            await trio.sleep(100)
+        return {"x": 1}
+
+    log = Log()
+    for shape in ("a -> b -> c", "a -> b -> c, a -> d"):
+        engine = graph(shape, {"b": stubborn}, config=GraphConfig(total_timeout=5), log=log)
+        began = trio.current_time()
+        result = await engine.execute("in")
+        assert isinstance(result, Err)
+        assert isinstance(result.error, GraphTimeoutError)
+        assert result.error.timeout == 5
+        assert trio.current_time() - began == 5
+    assert log.of("c") == []
 
 
 async def test_a_group_with_the_end_of_the_program_inside_passes() -> None:

@@ -22,7 +22,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lexigram_actors.config import GraphConfig
-from lexigram_actors.errors import HumanInputRequiredError
+from lexigram_actors.errors import HumanInputRequiredError, StateConflictError
 from lexigram_actors.graph.builder import WorkflowBuilder
 from lexigram_actors.graph.engine import WorkflowEngine
 from lexigram_actors.graph.models import Command, GraphResult, Send
@@ -417,6 +417,42 @@ def test_without_loops_each_node_that_is_reached_runs_once(shape: Shape, seed: i
     assert max(Counter(number(one.label) for one in outcome.seen).values()) == 1
 
 
+class Writer(Watcher):
+    """Writes one of three keys too, which no reducer combines."""
+
+    async def execute(self, state: State) -> Any:
+        await super().execute(state)
+        label = label_of(self.name, state.get("trail", ()))
+        return {"trail": [label], f"key {self.node % 3}": label}
+
+
+def writes_side_by_side(model: Model) -> bool:
+    """Whether two executions wrote one key, and neither is in the past of the other."""
+    return any(
+        number(one) % 3 == number(other) % 3
+        and one not in model.past[other]
+        and other not in model.past[one]
+        for one in model.past
+        for other in model.past
+        if one != other
+    )
+
+
+@given(shapes(), st.lists(st.integers(0, 1000), min_size=2, max_size=3))
+def test_exactly_writes_side_by_side_are_conflicts(shape: Shape, seeds: list[int]) -> None:
+    async def ends_well(seed: int) -> bool:
+        config = GraphConfig(max_iterations=MANY, node_timeout=0, on_conflict="error")
+        result = await build(shape, [], seed, Writer).execute("in", config=config)
+        if result.is_err():
+            assert isinstance(result.unwrap_err(), StateConflictError)
+        return result.is_ok()
+
+    expected = not writes_side_by_side(modelled(shape, settled(shape)))
+    for seed in seeds:
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        assert trio.run(ends_well, seed, clock=clock) == expected
+
+
 # --- with people in between ----------------------------------------------------------------
 
 
@@ -443,7 +479,7 @@ async def with_answers(shape: Shape, seed: int, luck: random.Random | None) -> A
 
 
 @settings(max_examples=60)
-@given(shapes(asking=True), st.integers(0, 1000), st.integers(0, 1000))
+@given(shapes(asking=True, fanning=True), st.integers(0, 1000), st.integers(0, 1000))
 def test_answers_in_any_order_lead_to_the_same_outcome(shape: Shape, seed: int, luck: int) -> None:
     def run(seed: int, luck: random.Random | None) -> Any:
         clock = trio.testing.MockClock(autojump_threshold=0)

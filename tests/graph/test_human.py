@@ -18,13 +18,14 @@ from lexigram_actors.errors import (
     GraphTimeoutError,
     HumanInputRequiredError,
     NodeExecutionError,
+    StateConflictError,
     WorkflowStateError,
     WorkflowTimeoutError,
     WorkflowVersionMismatchError,
 )
 from lexigram_actors.graph.builder import WorkflowBuilder
 from lexigram_actors.graph.engine import WorkflowEngine
-from lexigram_actors.graph.models import Command, GraphResult, Send
+from lexigram_actors.graph.models import Command, GraphResult, NodeType, Send
 from lexigram_actors.graph.node import AbstractWorkflowNode
 from lexigram_actors.graph.nodes.human import HumanNode
 from lexigram_actors.result import Err, Ok
@@ -223,8 +224,8 @@ async def test_one_node_under_two_names_asks_twice(travel: Travel) -> None:
 class Asking(AbstractWorkflowNode):
     """Asks once it has worked, without being a `HumanNode`."""
 
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__("asking")
+    def __init__(self, kind: NodeType = NodeType.CUSTOM, **attributes: Any) -> None:
+        super().__init__("asking", kind)
         self.seen: list[State] = []
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -251,6 +252,47 @@ async def test_a_node_names_the_key_of_its_answer(travel: Travel) -> None:
     engine = graph("ask", {"ask": Asking(resume_key="mine")})
     error = await pause(engine)
     assert (await answered(engine, travel(error.state), "yes")).final_state["said"] == "yes"
+
+
+async def test_a_custom_node_is_not_answered_by_what_others_wrote(travel: Travel) -> None:
+    node = Asking(NodeType.HUMAN, resume_key="mine")
+    nodes = {"one": ask(output_key="mine"), "two": node}
+    engine = graph("one -> two", nodes)
+    error = await pause(engine)
+    again = await pause_again(engine, travel(error.state), "first")
+    assert again.node == "two"
+    result = await answered(engine, travel(again.state), "second")
+    assert result.final_state["said"] == "second"
+
+
+async def test_the_answer_of_a_custom_node_is_seen_by_no_other(travel: Travel) -> None:
+    log = Log()
+    engine = graph("ask -> b", {"ask": Asking()}, log=log)
+    error = await pause(engine)
+    result = await answered(engine, travel(error.state), "yes")
+    assert "human_response" not in log.saw("b")
+    assert "human_response" not in result.final_state
+
+
+async def test_an_answer_side_by_side_with_another_write_is_a_conflict(travel: Travel) -> None:
+    engine = graph(
+        "a -> ask -> j, a -> b -> j",
+        {"ask": ask(output_key="x"), "b": Step({"x": 1})},
+        config=GraphConfig(on_conflict="error"),
+    )
+    error = await pause(engine)
+    result = await answer(engine, travel(error.state), "yes")
+    assert isinstance(result, Err)
+    assert isinstance(result.error, StateConflictError)
+
+
+async def test_a_stopping_terminal_behind_an_answer_closes_the_other_questions(
+    travel: Travel,
+) -> None:
+    engine = graph("a -> one -> b, a -> two", {"one": ask(), "two": ask()}, stops=["b"])
+    error = await pause(engine)
+    result = await answered(engine, travel(error.state), "yes", node="one")
+    assert result.terminated_at == "b"
 
 
 # --- branches beside a question ------------------------------------------------------------
@@ -628,6 +670,30 @@ async def test_an_answer_for_outside_is_none_inside() -> None:
     assert error.node == "outer/ask"
 
 
+async def test_a_question_inside_expires_too(autojump_clock: MockClock) -> None:
+    node = ask(expires_after=5, default_answer="no", output_key="output", resume_key="verdict")
+    inner = graph("s -> ask, s -> w", {"ask": node, "w": Step(delay=60)}, name="inner")
+    result = await success(nested(Log(), inner))
+    assert result.final_state["nested"] == "no"
+
+
+async def test_another_version_of_the_graph_inside_is_refused(travel: Travel) -> None:
+    def build(version: int) -> WorkflowEngine:
+        inner = graph("ask -> e", {"ask": ask()}, name="inner", version=version)
+        return nested(Log(), inner)
+
+    error = await pause(build(1))
+    with pytest.raises(WorkflowVersionMismatchError):
+        await answer(build(2), travel(error.state), "yes")
+
+
+async def test_a_reducer_inside_takes_the_empty_output_outside_for_no_write() -> None:
+    nodes = {"s": Step({"output": ["s"]}), "e": Step({"output": ["e"]})}
+    inner = graph("s -> e", nodes, reducers={"output": concat}, name="inner")
+    result = await success(nested(Log(), inner, on_error="raise"))
+    assert result.final_state["nested"] == ["s", "e"]
+
+
 # --- time ----------------------------------------------------------------------------------
 
 
@@ -699,6 +765,16 @@ async def test_a_question_whose_time_is_over_fails_without_a_default(
     assert (type(result.error), result.error.node) == (NodeExecutionError, "ask")
     assert isinstance(result.error.cause, WorkflowTimeoutError)
     assert (trio.current_time(), log.the("c").how) == (5, "cleaned up")
+
+
+async def test_a_pause_does_not_wait_for_the_time_of_its_questions(
+    autojump_clock: MockClock,
+) -> None:
+    node = ask(expires_after=50, default_answer="no")
+    await pause(graph("a -> ask, a -> b", {"ask": node, "b": Step(delay=10)}))
+    assert trio.current_time() == 10
+    await pause(graph("a -> ask", {"ask": node}))
+    assert trio.current_time() == 10
 
 
 async def test_a_default_may_be_empty(autojump_clock: MockClock) -> None:
@@ -844,6 +920,33 @@ async def test_a_checkpoint_with_nodes_that_are_no_more_is_refused(travel: Trave
 async def test_rubbish_is_no_checkpoint(rubbish: Any) -> None:
     with pytest.raises(WorkflowStateError):
         await answer(graph("ask -> b", {"ask": ask()}), rubbish, "yes")
+
+
+@pytest.mark.parametrize("rubbish", [{}, {"x": 1}, "text", 7, [], True], ids=repr)
+async def test_rubbish_inside_is_no_checkpoint(rubbish: Any) -> None:
+    outside, inside = Log(), Log()
+    engine = nested(outside, inner_graph(inside))
+    state = json.loads(json.dumps((await pause(engine)).state))
+    spoilt = replaced(state, "nested", rubbish)
+    assert spoilt != state
+    with pytest.raises(WorkflowStateError):
+        await answer(engine, spoilt, "yes", node="outer/ask")
+    assert (outside.names(), inside.names()) == (["a"], ["first"])
+
+
+def replaced(value: Any, key: str, new: Any) -> Any:
+    """Put something else under a key, wherever it stands."""
+    if isinstance(value, list):
+        return [replaced(item, key, new) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: new if name == key else replaced(item, key, new) for name, item in value.items()}
+
+
+async def test_nodes_inside_count_their_own_iterations() -> None:
+    inside = Log()
+    await success(nested(Log(), graph("first -> last", log=inside, name="inner")))
+    assert [visit.state["_iteration"] for visit in inside.visits] == [0, 1]
 
 
 async def test_the_state_of_a_finished_run_is_no_checkpoint() -> None:

@@ -445,3 +445,46 @@ async def test_cancelling_between_attempts_leaves_nothing(autojump_clock: MockCl
 def test_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         WorkflowRunner(graph("a"), **options)
+
+
+async def test_checkpoints_enabled_by_the_configuration_let_a_retry_go_on(
+    autojump_clock: MockClock,
+) -> None:
+    log = Log()
+    engine = line(log, config=GraphConfig(checkpoint_enabled=True))
+    assert (await WorkflowRunner(engine, max_retries=1).run("in", run_id="r")).is_ok()
+    assert log.names() == ["a", "b", "c", "c", "d"]
+
+
+async def test_a_store_keeps_runs_as_its_cache_does(autojump_clock: MockClock) -> None:
+    log = Log()
+    async with open_store("memory:") as store:
+        runner = WorkflowRunner(line(log), max_retries=1, checkpoint=store)
+        assert (await runner.run("in", run_id="r")).is_ok()
+    assert log.names() == ["a", "b", "c", "c", "d"]
+
+
+async def test_two_runs_with_one_id_at_once_do_not_meet(
+    open_keeper: OpenKeeper,
+) -> None:
+    log = Log()
+    refused: list[Exception] = []
+
+    async def other(state: State) -> State:
+        try:
+            await WorkflowRunner(engine, checkpoint=keeper).run("in", run_id="r")
+        except WorkflowStateError as error:
+            refused.append(error)
+        return {}
+
+    engine = graph("a -> b", {"b": other}, log=log)
+    async with open_keeper() as keeper:
+        assert (await WorkflowRunner(engine, checkpoint=keeper).run("in", run_id="r")).is_ok()
+    assert len(refused) == 1
+    assert "'r'" in str(refused[0])
+    assert log.names() == ["a"]
+
+
+def test_what_keeps_no_runs_is_refused() -> None:
+    with pytest.raises(TypeError):
+        WorkflowRunner(graph("a"), checkpoint=object())

@@ -6,6 +6,7 @@ and fails at some nodes; it is begun anew under the same id each time, until it 
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from typing import Any
@@ -13,10 +14,11 @@ from zlib import crc32
 
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lexigram_actors.config import GraphConfig
+from lexigram_actors.errors import HumanInputRequiredError
 from lexigram_actors.graph.checkpoint import WorkflowCheckpoint
 from lexigram_actors.graph.runner import WorkflowRunner
 from lexigram_actors.storage.opening import open_store
@@ -30,6 +32,7 @@ from tests.graph.test_engine_properties import (
     label_of,
     settled,
     shapes,
+    with_answers,
 )
 
 
@@ -79,17 +82,35 @@ async def broken_off(shape: Shape, seed: int, keeper: Any, luck: random.Random) 
         nodes.append(Failing(*arguments))
         return nodes[-1]
 
-    engine = build(shape, seen, seed, make, GraphConfig(max_iterations=MANY, node_timeout=0))
+    limit = 60 if shape.asking else MANY
+    engine = build(shape, seen, seed, make, GraphConfig(max_iterations=limit, node_timeout=0))
+    pause: HumanInputRequiredError | None = None
     for number in range(1000):
         runner = WorkflowRunner(
             engine, max_retries=luck.randint(0, 3), retry_delay=luck.random(), checkpoint=keeper
         )
         patience = luck.choice([0.05, 0.5, 1, 2, 5, 9.5, 30]) if number < 20 else 1_000_000
         with trio.move_on_after(patience):
-            result = await runner.run("in", run_id="r")
+            try:
+                if pause is None or luck.random() < 0.3:
+                    result = await runner.run("in", run_id="r")
+                else:
+                    asked, pause = pause, None
+                    result = await answer_one(runner, asked, luck)
+            except HumanInputRequiredError as error:
+                pause = error
+                continue
             if result.is_ok():
                 return result.unwrap(), sum((node.finished for node in nodes), Counter())
     raise AssertionError("it never ends")
+
+
+async def answer_one(
+    runner: WorkflowRunner, pause: HumanInputRequiredError, luck: random.Random
+) -> Any:
+    name = luck.choice([question.node for question in pause.pending])
+    state = json.loads(json.dumps(pause.state))
+    return await runner.resume(f"answer of {name}", state=state, node=name)
 
 
 def same(result: Any, plain: Any) -> None:
@@ -124,3 +145,24 @@ def test_a_run_broken_off_with_a_slow_store_ends_as_if_it_had_not_been(
     plain = settled(shape, seed).result
     result, _ = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     same(result, plain)
+
+
+@settings(max_examples=60)
+@given(shapes(asking=True, fanning=True), st.integers(0, 1000), st.integers(0, 1000), st.booleans())
+def test_a_run_broken_off_between_answers_ends_as_if_it_had_not_been(
+    shape: Shape, seed: int, luck: int, slow: bool
+) -> None:
+    async def main() -> Any:
+        chance = random.Random(luck)
+        if not slow:
+            return await broken_off(shape, seed, WorkflowCheckpoint(0), chance)
+        async with open_store("memory:") as store:
+            return await broken_off(shape, seed, SlowCache(store.cache, chance), chance)
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    plain = trio.run(with_answers, shape, seed, None, clock=clock)
+    assume(plain is not None)
+    result, finished = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    same(result, plain.result)
+    if not slow:
+        assert finished == Counter(one.label for one in plain.seen)

@@ -14,6 +14,7 @@ from lexigram_actors.errors import (
     HumanInputRequiredError,
     NodeExecutionError,
 )
+from lexigram_actors.errors.base import sole_error
 from lexigram_actors.graph.engine import WorkflowEngine
 from lexigram_actors.graph.models import (
     GraphResult,
@@ -197,6 +198,25 @@ async def test_an_iteration_that_ended_stays_ended() -> None:
             await anext(stream)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+async def test_the_end_of_the_program_passes_the_block(kind: type[BaseException]) -> None:
+    engine = graph("a -> b, a -> c", {"b": Step(error=kind()), "c": Step(delay=100)})
+    with pytest.raises((kind, BaseExceptionGroup)) as caught:
+        async with engine.astream("in") as stream:
+            async for _ in stream:
+                pass
+    assert isinstance(sole_error(caught.value), kind)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+async def test_the_end_of_the_program_passes_a_plain_loop(kind: type[BaseException]) -> None:
+    engine = graph("a -> b", {"b": Step(error=kind())})
+    with pytest.raises((kind, BaseExceptionGroup)) as caught:
+        async for _ in engine.astream("in"):
+            pass
+    assert isinstance(sole_error(caught.value), kind)
+
+
 # --- leaving early -------------------------------------------------------------------------
 
 
@@ -246,6 +266,49 @@ async def test_an_error_in_the_block_comes_out_as_it_is(autojump_clock: MockCloc
             await anext(stream)
             raise ZeroDivisionError
     assert {visit.how for visit in log.visits} <= {"finished", "cleaned up"}
+
+
+async def test_leaving_the_block_may_be_cancelled_and_waits_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    log = Log()
+    with no_task_left():
+        with trio.move_on_after(0.5) as scope:
+            async with slow(log).astream("in") as stream:
+                async for event in stream:
+                    if isinstance(event, NodeStarted) and event.node == "c":
+                        await wait_all_tasks_blocked()
+                        break
+        assert scope.cancelled_caught
+    assert trio.current_time() == 1
+    assert log.the("c").how == "cleaned up"
+
+
+async def test_a_node_that_fails_while_the_block_is_left_is_not_raised(
+    autojump_clock: MockClock,
+) -> None:
+    nodes = {"b": Step(delay=10, cleanup_error=CustomError()), "c": Step(delay=10)}
+    async with graph("a -> b, a -> c", nodes).astream("in") as stream:
+        await anext(stream)
+        await trio.sleep(1)
+
+
+async def test_the_end_of_the_program_while_the_block_is_left_passes(
+    autojump_clock: MockClock,
+) -> None:
+    async def interrupted(state: State) -> State:
+        try:
+            await trio.sleep(100)
+        finally:
+            raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        async with graph("a -> b, a -> c", {"b": interrupted, "c": Step(delay=10)}).astream(
+            "in"
+        ) as stream:
+            await anext(stream)
+            await trio.sleep(1)
+    assert isinstance(sole_error(caught.value), KeyboardInterrupt)
 
 
 async def test_a_cancelled_iteration_leaves_nothing(autojump_clock: MockClock) -> None:

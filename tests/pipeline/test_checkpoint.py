@@ -309,12 +309,15 @@ async def test_a_clearing_cut_off_in_the_middle_is_no_record_of_a_later_run() ->
             raise OSError("gone")
 
     store, notes = Stuck(), Notes()
-    pipeline = Pipeline("p", [notes.step("a")], store)
+    closed = [False, True, False]
+    gate = step("gate", lambda _: Err(OSError()) if closed.pop(0) else None)
+    pipeline = Pipeline("p", [gate, notes.step("a")], store)
     context = PipelineContext("p")
     with pytest.raises(StoreError, match="cleared"):
         await pipeline.execute(context)
-    assert context.step_results == {"a": "A"}
-    with pytest.raises(StoreError):
+    assert context.step_results == {"gate": None, "a": "A"}
+    assert (await pipeline.execute()).is_err()
+    with pytest.raises(StoreError, match="cleared"):
         await pipeline.execute()
     assert notes.count("+a") == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, final
 
@@ -31,6 +32,8 @@ class FunctionNode(AbstractWorkflowNode):
             )
         super().__init__(name)
         self._fn = fn
+        self.coroutine_function = fn if inspect.iscoroutinefunction(fn) else None
+        """The function where it is `async def`: calling it does what `execute` does."""
 
     async def execute(self, state: dict[str, Any]) -> Any:
         """Return what the function returns; what it raises passes."""

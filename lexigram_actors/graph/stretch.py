@@ -1,0 +1,441 @@
+"""Running a graph from where it can move until nothing can: who does the work, and when.
+
+**Who does the work.** There is no task that hands out work. Whoever finishes a node decides at
+once, in a plain call of the `Execution`, what may start next, and goes on with it. A line of nodes
+runs in the caller's own task, without a nursery. Where several nodes are ready at once, a nursery
+is opened, and a helper is called: it takes one node, and calls two more helpers before it starts on
+it. So of nodes that wait, all are under way after a few passes of Trio's scheduler; and nodes that
+do not wait are run one after the other by the task that is at it, at a fraction of a task each.
+
+**Time.** All nodes of a run have the same time-out, and one that is late ends the run. So one
+cancel scope serves them all (see `Alarm`).
+
+**How it ends.** When nothing can move, or when the execution is over: by the first failure, or by a
+terminal that stops the run. That cancels the scope, so that what still runs is cancelled within one
+pass of the scheduler; what a node raises while it is cancelled does not hide the first failure.
+Cancellation from outside is never an outcome: it passes through.
+
+**What is lost.** Nothing that finished: a visit is recorded, where runs are recorded, before
+anything starts that builds on it; and where that was cut short by a failure elsewhere, at the end.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Protocol, final
+
+import trio
+from trio.lowlevel import checkpoint, current_clock
+
+from lexigram_actors.errors import (
+    CycleDetectedError,
+    GraphTimeoutError,
+    HumanInputRequiredError,
+    WorkflowTimeoutError,
+)
+from lexigram_actors.errors.base import sole_error
+from lexigram_actors.graph.alarm import Alarm
+from lexigram_actors.graph.definition import State
+from lexigram_actors.graph.execution import Execution
+from lexigram_actors.graph.models import (
+    Command,
+    GraphEvent,
+    NodeFinished,
+    NodeStarted,
+    StateUpdated,
+    TokenEmitted,
+)
+from lexigram_actors.graph.questions import Question
+from lexigram_actors.graph.routing import taken_apart
+from lexigram_actors.graph.state import ITERATION
+from lexigram_actors.graph.tokens import token_sink
+from lexigram_actors.graph.visits import Visit
+from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS
+
+Recorder = Callable[[Visit], Awaitable[None] | None]
+"""Records a visit; what it returns, if it has to wait, is awaited."""
+
+current_time = trio.current_time
+
+
+class Watcher(Protocol):
+    """Whoever is told of what happens in a run."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    async def wait_room(self) -> None: ...
+
+    def tell(self, event: GraphEvent, /) -> None: ...
+
+
+@final
+class Stretch:
+    """One stretch of a run.
+
+    Args:
+        watcher: Told of what happens; no node starts while it is full.
+        record: Awaited with each visit that finished, before anything follows it.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_execution",
+        "_helpers",
+        "_nursery",
+        "_record",
+        "_running",
+        "_tasks",
+        "_timers",
+        "_unrecorded",
+        "_waiting",
+        "_watcher",
+    )
+
+    def __init__(
+        self,
+        execution: Execution,
+        *,
+        watcher: Watcher | None = None,
+        record: Recorder | None = None,
+    ) -> None:
+        self._execution = execution
+        self._watcher = watcher
+        self._record = record
+        self._running: OrderedDict[Visit, None] = OrderedDict()
+        """The eldest first; only where there may be several."""
+        self._waiting = 0
+        """How many visits were taken and do not run yet; the limit counts them."""
+        self._nursery: trio.Nursery | None = None
+        self._tasks = 0
+        self._helpers = 0
+        """Tasks that were started to take something from what is ready, and have not yet."""
+        self._timers: dict[Visit, trio.CancelScope] = {}
+        """Of the questions that expire while something else runs."""
+        self._unrecorded: dict[Visit, None] = {}
+
+    async def run(self) -> None:
+        """Execute what is ready and all that follows, until nothing can move.
+
+        Afterwards the execution says why it does not go on. Cancelled, no task of it is left.
+
+        Raises:
+            BaseException: What `record` raised, or a node that is no `Exception`.
+        """
+        execution = self._execution
+        config = execution.config
+        now = current_time()
+        until = now + config.total_timeout - execution.used if config.total_timeout else inf
+        self._alarm = alarm = Alarm(config.node_timeout or inf, now, until)
+        execution.cancel = alarm.scope.cancel
+        try:
+            with alarm.scope:
+                visit = self._next()
+                if visit is not None:
+                    await self._work(visit, now)
+                if execution.ready and not execution.is_over:
+                    await self._work_side_by_side()
+        finally:
+            execution.cancel = None
+            execution.spend(current_time() - now)
+        if alarm.scope.cancelled_caught and not execution.is_over:
+            self._be_late()
+        while self._unrecorded and self._record is not None:
+            visit = next(iter(self._unrecorded))
+            await self._recorded(visit, self._record)
+            execution.take_over(visit)
+
+    async def _work_side_by_side(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for visit in self._execution.questions:
+                    self._time(visit, nursery)
+                self._tasks = 1
+                await self._work_on(self._next())
+        except BaseExceptionGroup as group:
+            other = group.split(trio.Cancelled)[1]
+            # An interrupt or a store's failure matters more than the cancellations it led to.
+            raise sole_error(group if other is None else other) from None  # noqa: ASYNC104
+        finally:
+            self._nursery = None
+
+    # --- what starts ------------------------------------------------------------------------
+
+    def _next(self) -> Visit | None:
+        """Take something for this task from what is ready, and see to it that others are helped.
+
+        None where nothing may start, or where it has to be started beside others and the nursery
+        for that is still to be opened.
+        """
+        execution = self._execution
+        ready = execution.ready
+        if not ready or execution.is_over:
+            return None
+        alone = self._nursery is None
+        if alone and execution.questions and execution.may_expire:
+            return None
+        if isinstance(ready, deque):
+            if alone and len(ready) > 1:
+                return None
+            visit = ready.popleft()
+        else:
+            beside = execution.beside()
+            if alone and len(ready) > 1 and (execution.limit > 1 or beside is not None):
+                return None
+            if len(self._running) + self._waiting < execution.limit:
+                visit = heapq.heappop(ready)
+            elif beside is not None:
+                visit = beside
+                ready.remove(visit)
+                heapq.heapify(ready)
+            else:
+                return None
+        if ready and not self._helpers and self._nursery is not None:
+            self._call_helpers(self._nursery, 1)
+        return visit
+
+    def _call_helpers(self, nursery: trio.Nursery, most: int) -> None:
+        while self._helpers < most and self._helpers < len(self._execution.ready):
+            self._helpers += 1
+            self._tasks += 1
+            nursery.start_soon(self._help, nursery)
+
+    async def _help(self, nursery: trio.Nursery) -> None:
+        self._helpers -= 1
+        visit = self._next()
+        self._call_helpers(nursery, 2)
+        await self._work_on(visit)
+
+    async def _work_on(self, visit: Visit | None) -> None:
+        """Work in the nursery; the last to leave puts the lights out."""
+        if visit is not None:
+            await self._work(visit, current_time())
+        self._tasks -= 1
+        if not self._tasks:
+            for timer in self._timers.values():
+                timer.cancel()
+
+    # --- one node after the other -----------------------------------------------------------
+
+    async def _work(self, visit: Visit | None, now: float) -> None:
+        """Execute a visit and what follows it, as long as there is something for this task.
+
+        Long, and with what is usual written out: each call here is paid for by every node.
+        """
+        execution, alarm, running = self._execution, self._alarm, self._running
+        schedule, finished, answers = execution.schedule, execution.finished, execution.answers
+        watcher = self._watcher
+        most = execution.config.max_iterations
+        timeout = alarm.node_timeout
+        alone = self._nursery is None
+        attended = watcher is not None or self._record is not None
+        simple = not execution.reducers
+        clock = current_clock().current_time
+        left, until = BATCH, now + BATCH_SECONDS
+        while visit is not None:
+            node = visit.node
+            if execution.started >= most:
+                execution.fail(CycleDetectedError(execution.started, node=node.name))
+                return
+            execution.started += 1
+            if watcher is not None:
+                now = await self._announce(visit, watcher)
+            if now + timeout > alarm.covered and not running:
+                alarm.cover(now + timeout, now)
+            if not alone:
+                running[visit] = None
+            visit.started = began = now
+            state = visit.state
+            assert state is not None
+            view = state.copy()
+            view[ITERATION] = visit.depth - 1
+            if visit.overlay is not None or not simple or node.hides is not None:
+                execution.adapt(visit, view)
+            update: State | None
+            command: Command | None = None
+            try:
+                if answers and visit in answers:
+                    returned = await node.node.resume_nested(view, answers.pop(visit))
+                else:
+                    returned = await node.execute(view)
+                update = None
+                if type(returned) is dict:
+                    for key in returned:
+                        if type(key) is not str or key[:1] == "_":
+                            break
+                    else:
+                        update = returned.copy()
+                if update is None:
+                    update, command = taken_apart(node.name, returned)
+                visit.update = update
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - what is not ours is raised
+                unhandled = self._crash(visit, error)
+                if unhandled is not None:
+                    raise unhandled from None  # noqa: ASYNC104 - it is, or holds, the Cancelled
+                visit, now = self._next(), current_time()
+                continue
+            now = visit.ended = clock()
+            if not alone:
+                self._leave(visit, now)
+            if now - began >= timeout and self._was_late(visit):
+                return
+            if visit.is_shared:
+                visit.state = state = state.copy()
+                visit.is_shared = False
+            if simple and command is None and node.decided is not None:
+                state.update(update)
+                visit.ends, visit.routes = node.decided
+            elif not execution.conclude(visit, state, command):
+                return
+            if attended:
+                await self._attend(visit)
+            routes = visit.routes
+            if schedule.total == 1 and not schedule.held:
+                if len(routes) == 1 and routes[0].overlay is None:  # nothing else moves: a line
+                    target, slot, _, _ = routes[0]
+                    finished.append(visit)
+                    visit.state = None
+                    visit = Visit(target, visit.depth + 1, (visit,), (slot,), state, visit)
+                elif not routes and not node.stops_run:  # its end
+                    finished.append(visit)
+                    schedule.clear()
+                    return
+                else:
+                    schedule.move(node.index)  # which a line does not do at each node
+                    execution.take_over(visit)
+                    visit = self._next()
+            else:
+                execution.take_over(visit)
+                visit = self._next()
+            left -= 1
+            if visit is not None and (not left or now > until):
+                await self._checkpoint()
+                now = current_time()
+                left, until = BATCH, now + BATCH_SECONDS
+
+    def _leave(self, visit: Visit, now: float) -> None:
+        """A node's code has ended; should it have been the eldest, look after the next."""
+        running, alarm = self._running, self._alarm
+        del running[visit]
+        if running:
+            deadline = next(iter(running)).started + alarm.node_timeout
+            if deadline > alarm.covered:
+                alarm.cover(deadline, now)
+
+    async def _checkpoint(self) -> None:
+        """Let others have their turn."""
+        self._rest()
+        self._waiting += 1
+        await checkpoint()
+        self._waiting -= 1
+
+    def _rest(self) -> None:
+        """Where no node runs, let no deadline pass that is nobody's."""
+        if not self._running:
+            self._alarm.rest()
+
+    # --- who is told, and what is recorded --------------------------------------------------
+
+    async def _announce(self, visit: Visit, watcher: Watcher) -> float:
+        """Tell that a node starts, once there is room. Return the time."""
+        if watcher.is_full:
+            self._rest()
+            self._waiting += 1
+            await watcher.wait_room()
+            self._waiting -= 1
+        name = visit.node.name
+        watcher.tell(NodeStarted(name, visit.depth))
+        token_sink.set(lambda text: watcher.tell(TokenEmitted(name, text)))
+        return current_time()
+
+    async def _attend(self, visit: Visit) -> None:
+        """Record a visit that finished, and tell of it."""
+        if self._record is not None:
+            await self._recorded(visit, self._record)
+        if self._watcher is not None:
+            self._watcher.tell(NodeFinished(self._execution.result_of(visit)))
+            self._watcher.tell(StateUpdated(visit.node.name, visit.update.copy()))
+
+    async def _recorded(self, visit: Visit, record: Recorder) -> None:
+        """Have a visit recorded; should that be cut short, `run` sees to it at its end."""
+        waiting = record(visit)
+        if waiting is not None:
+            self._rest()
+            self._unrecorded[visit] = None
+            await waiting
+            del self._unrecorded[visit]
+
+    # --- questions that expire --------------------------------------------------------------
+
+    def _time(self, visit: Visit, nursery: trio.Nursery) -> None:
+        """Let a question expire while something else still runs."""
+        if self._execution.questions[visit].expires_after < inf:
+            self._timers[visit] = trio.CancelScope()
+            nursery.start_soon(self._expire_in_time, visit, nursery)
+
+    async def _expire_in_time(self, visit: Visit, nursery: trio.Nursery) -> None:
+        execution = self._execution
+        with self._timers[visit]:
+            await trio.sleep(execution.questions[visit].seconds_left)
+            if not execution.is_over:
+                execution.expire(visit)
+                self._call_helpers(nursery, 2)
+        del self._timers[visit]
+
+    # --- what goes wrong --------------------------------------------------------------------
+
+    def _crash(self, visit: Visit, error: BaseException) -> BaseException | None:
+        """Sort what left a node: a question, or a failure; return what has to be raised."""
+        execution = self._execution
+        if execution.schedule.total == 1:
+            execution.schedule.move(visit.node.index)  # which a line does not do at each node
+        self._running[visit] = None  # it is there already where it did not run alone
+        sole = sole_error(error)
+        if self._alarm.scope.cancel_called and not execution.is_over:
+            self._be_late()
+        visit.ended = current_time()
+        self._leave(visit, visit.ended)
+        if isinstance(sole, HumanInputRequiredError):
+            execution.ask(visit, Question.raised_by(visit.node, sole))
+            if self._nursery is not None:
+                self._time(visit, self._nursery)
+            return None
+        if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
+            cancelled, other = error.split(trio.Cancelled)
+            if isinstance(other, Exception):
+                execution.fail_node(visit, other)
+                return cancelled
+        if not isinstance(error, Exception):
+            return error
+        execution.fail_node(visit, error)
+        return None
+
+    def _was_late(self, visit: Visit) -> bool:
+        """Fail a node that ended after its time, and all the same did not raise."""
+        alarm = self._alarm
+        if self._execution.is_over or alarm.is_the_runs or not alarm.scope.cancel_called:
+            return False
+        self._fail_late(visit)
+        return True
+
+    def _be_late(self) -> None:
+        """Say whose time was up."""
+        eldest = next(iter(self._running), None)
+        if self._alarm.is_the_runs or eldest is None:
+            name = None if eldest is None else eldest.node.name
+            timeout = self._execution.config.total_timeout
+            self._execution.fail(GraphTimeoutError(timeout, node=name))
+            return
+        eldest.ended = current_time()
+        self._fail_late(eldest)
+
+    def _fail_late(self, visit: Visit) -> None:
+        name, timeout = visit.node.name, self._execution.config.node_timeout
+        late = WorkflowTimeoutError(
+            f"node {name!r} did not end within {timeout:g} s (node_timeout)", step_name=name
+        )
+        self._execution.fail_node(visit, late)
