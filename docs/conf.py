@@ -42,12 +42,14 @@ html_show_sourcelink = False
 # --- docstrings ------------------------------------------------------------------------------
 
 INDENTED = re.compile(r"^ {4}\S")
+PLURAL = re.compile(r"(`\w+`)s\b")
 
 
 def as_restructured_text(app: Sphinx, what: str, *arguments: Any) -> None:
     """Turn a docstring into reStructuredText. Changes the lines in place."""
     lines: list[str] = arguments[-1]
-    lines[:] = with_tables(with_marked_code(lines))
+    lines[:] = with_plain_returns(with_tables(with_marked_code(lines)))
+    lines[:] = [PLURAL.sub(r"\1\\ s", line) for line in lines]
     if what in ("attribute", "data", "property"):
         # Napoleon takes what stands before a colon in their first line for a type.
         lines[:0] = ["..", ""]
@@ -64,6 +66,22 @@ def with_marked_code(lines: list[str]) -> list[str]:
             result += [f".. code-block:: {language}", ""]
         result.append(line)
         above = line or above
+    return result
+
+
+def with_plain_returns(lines: list[str]) -> list[str]:
+    """Return the lines with a comment ahead of a sentence about what is returned.
+
+    Napoleon takes what stands before a colon in its first line for a type.
+    """
+    result: list[str] = []
+    above = ""
+    for line in lines:
+        if above == "Returns:" and ": " in line:
+            indent = line[: len(line) - len(line.lstrip())]
+            result += [f"{indent}..", ""]
+        result.append(line)
+        above = line.strip()
     return result
 
 

@@ -18,6 +18,7 @@ EXPECTED = {
     "circuit_breaker_bulk.py": "0 of ",
     "counter.py": "messages accepted",
     "csv_pipeline.py": "4863 of 5000 orders cleaned",
+    "fan_out.py": "merged in the order they were sent: True",
     "poison_items.py": "calls for ",
     "review_graph.py": "ran twice: none",
     "supervised_service.py": "2 actors at work",
