@@ -11,7 +11,8 @@ from lexigram_actors.errors.base import ErrorFacts, LexigramError
 class GraphExecutionError(LexigramError):
     """A graph could not run to its end; `node` is where, `node_results` what was done before.
 
-    Returned in an `Err` by `execute`, as every subclass but `HumanInputRequiredError`.
+    Returned in an `Err` by `execute`, as every subclass but `HumanInputRequiredError`, and
+    `AnswerInvalidError` and `GraphValidationError`, which are raised.
     """
 
     code = "LEX_ERR_WF_011"

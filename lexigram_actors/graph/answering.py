@@ -11,20 +11,23 @@ from lexigram_actors.graph.continuation import in_order
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import PendingQuestion
 from lexigram_actors.graph.node import NestedAnswer
+from lexigram_actors.graph.questions import WAY
 from lexigram_actors.graph.visits import Visit
 
 
 def answer(
     execution: Execution,
-    run_id: str | None,
     response: Any,
     *,
     node: str | None = None,
     response_key: str | None = None,
 ) -> None:
-    """Let the visit that asked go on; where its time was over, its default was taken instead.
+    """Let the visit that asked go on.
+
+    Where its time was over, its default is taken instead.
 
     Args:
+        response: The answer. None answers nothing: only what has expired moves on.
         node: Which question, by node or checkpoint id; None where only one is open.
         response_key: A further key under which the node finds the answer.
 
@@ -32,14 +35,17 @@ def answer(
         WorkflowStateError: There is no such question, or it is not clear which is meant.
         AnswerInvalidError: The answer does not fit; the question stays open.
     """
-    visit, asked = _meant(execution, run_id, node)
+    if response is None:
+        execution.expire_questions()
+        return
+    visit, asked = asked_by(execution, node)
     value = structured(asked.node, asked.schema, response)
     execution.expire_questions()
     question = execution.questions.get(visit)
     if question is None:
         return
     if question.nested is not None:
-        inside = asked.node.removeprefix(f"{visit.node.name}/")
+        inside = asked.node.removeprefix(f"{visit.node.name}{WAY}")
         execution.answer_nested(visit, NestedAnswer(question.nested, inside, value))
         return
     overlay = {visit.node.resume_key: value}
@@ -48,19 +54,23 @@ def answer(
     execution.answer(visit, overlay)
 
 
-def _meant(
-    execution: Execution, run_id: str | None, node: str | None
-) -> tuple[Visit, PendingQuestion]:
-    """Return the visit that is answered, and its question."""
+def asked_by(execution: Execution, node: str | None) -> tuple[Visit, PendingQuestion]:
+    """Return the visit that asked what is called `node`, and the question.
+
+    Raises:
+        WorkflowStateError: There is no such question, or it is not clear which is meant.
+    """
     asked = [
         (visit, pending)
         for visit, question in in_order(execution.questions)
-        for pending in question.pending(visit.node, run_id)
+        for pending in question.pending(visit.node, execution.run_id)
     ]
     for visit, pending in asked:
         if node in (pending.node, pending.checkpoint_id) or (node is None and len(asked) == 1):
             return visit, pending
-    problem = "several questions are open" if node is None else f"node {given(node)} asks nothing"
+    problem = f"node {given(node)} asks nothing"
+    if node is None:
+        problem = "several questions are open" if asked else "no question is open"
     names = ", ".join(repr(pending.node) for _, pending in asked) or "none"
     raise WorkflowStateError(
         f"{problem}; open are: {names}",

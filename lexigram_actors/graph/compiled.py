@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, final
 from lexigram_actors.graph.definition import GraphDefinition, Predicate, Reducer, State
 from lexigram_actors.graph.edge import WorkflowEdge
 from lexigram_actors.graph.models import NodeType
+from lexigram_actors.graph.node import NestingNode
 
 DEFAULT_RESUME_KEY: Final = "human_response"
 """Where a node that names no `resume_key` finds its answer."""
@@ -37,6 +38,8 @@ class CompiledNode:
         always: The ways along its edges where none has a condition; None where one has.
         decided: Whether the branch ends here, and the ways on, where only a `Command` can change
             that; None where a condition has to be asked.
+        nests: Whether it holds a graph, or something else that runs.
+        is_shown_more: Whether what it is shown differs from the state.
         hides: The key that must not be seen unless a visit was answered; None if there is none.
     """
 
@@ -48,8 +51,10 @@ class CompiledNode:
         "hides",
         "index",
         "is_join",
+        "is_shown_more",
         "is_terminal",
         "name",
+        "nests",
         "node",
         "resume_key",
         "stops_run",
@@ -74,6 +79,8 @@ class CompiledNode:
         self.resume_key: str = getattr(node, "resume_key", None) or DEFAULT_RESUME_KEY
         is_human = getattr(node, "node_type", None) is NodeType.HUMAN
         self.hides: str | None = self.resume_key if is_human else None
+        self.nests = isinstance(node, NestingNode)
+        self.is_shown_more = is_human or self.nests
 
     def __repr__(self) -> str:
         return f"CompiledNode({self.name!r})"
@@ -93,6 +100,7 @@ class CompiledGraph:
     __slots__ = (
         "asks",
         "entry",
+        "has_parallel_edges",
         "in_order",
         "name",
         "nodes",
@@ -125,6 +133,7 @@ class CompiledGraph:
                 node.decided = (True, ()) if node.terminal_condition is None else None
             elif node.always is not None:
                 node.decided = (False, node.always)
+        self.has_parallel_edges = any(edge.is_parallel for edge in definition.edges)
         self.asks = any(node.hides is not None for node in self.nodes.values())
         self.in_order = list(self.nodes.values())
         self.reach = reachability([self._targets(node) for node in self.in_order])

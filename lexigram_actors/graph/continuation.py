@@ -15,7 +15,7 @@ A record names its parents by their place among the records, the start by -1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from typing import Any, Final, final
 
 from attrs import frozen
@@ -83,20 +83,20 @@ def record_of(visit: Visit, numbers: Numbers, begun_at: float) -> Plain:
     }
 
 
-def header_of(execution: Execution, run_id: str | None) -> Plain:
+def header_of(execution: Execution) -> Plain:
     """Return what is kept of a run besides its visits."""
     graph = execution.graph
     return {
         "format": FORMAT,
         "graph": graph.name,
         "version": graph.version,
-        "run_id": run_id,
+        "run_id": execution.run_id,
         "initial": execution.start.state,
         "given": sorted(execution.given),
     }
 
 
-def snapshot_of(execution: Execution, run_id: str | None, codec: Codec) -> Plain:
+def snapshot_of(execution: Execution, codec: Codec) -> Plain:
     """Return a run that stands still as plain JSON: its state, and what it takes to go on.
 
     Raises:
@@ -108,7 +108,7 @@ def snapshot_of(execution: Execution, run_id: str | None, codec: Codec) -> Plain
         records.append(record_of(visit, numbers, execution.begun_at))
         numbers.add(visit)
     kept = {
-        **header_of(execution, run_id),
+        **header_of(execution),
         "elapsed": execution.elapsed,
         "visits": records,
         "questions": questions_of(execution, numbers),
@@ -159,11 +159,15 @@ def to_json(value: Plain, codec: Codec) -> Plain:
 
 @frozen
 class Continuation:
-    """A run brought back to where it stood."""
+    """A run brought back to where it stood.
+
+    Attributes:
+        answers: What was answered to questions that are open still, as it was given.
+    """
 
     execution: Execution
-    run_id: str | None
     numbers: Numbers
+    answers: tuple[Plain, ...] = ()
 
 
 def brought_back(
@@ -179,7 +183,7 @@ def brought_back(
     refuse_foreign(graph, kept)
     try:
         questions = kept["questions"]
-        return replayed(graph, config, kept, kept["visits"], questions, float(kept["elapsed"]))
+        return replayed(graph, config, kept, kept["visits"], questions, kept["elapsed"])
     except LexigramError:
         raise
     except Exception as error:
@@ -235,13 +239,23 @@ def replayed(
 ) -> Continuation:
     """Return a run in which the recorded visits have finished, and nothing else.
 
+    A failure that the visits led to when they met (a reducer's, a conflict) is the run's again.
+
     Args:
+        questions: Open ones; of visits that have finished since, nothing is left.
         now: The time; that of the Trio run when None.
 
     What does not fit raises whatever it raises.
     """
-    initial, given = dict(header["initial"]), frozenset(header["given"])
-    execution = Execution(graph, config, initial, given=given, elapsed=elapsed, now=now)
+    execution = Execution(
+        graph,
+        config,
+        keyed_by_text(header["initial"]),
+        run_id=header["run_id"],
+        given=frozenset(header["given"]) & header["initial"].keys(),
+        elapsed=finite(elapsed),
+        now=now,
+    )
     numbers = Numbers(execution.start)
     execution.begin()
     begun: dict[Place, Visit] = {}
@@ -252,16 +266,31 @@ def replayed(
         numbers.add(visit)
         execution.take_over(visit)
     _note_places(execution, numbers, begun)
+    answers = []
     for asked in questions:
-        visit = begun.pop(_place_of(asked))
-        execution.questions[visit] = _question(visit, asked)
-        execution.visited.add(visit.node.name)
+        visit_that_asked = begun.pop(_place_of(asked), None)
+        if visit_that_asked is not None:
+            execution.questions[visit_that_asked] = _question(visit_that_asked, asked)
+            answers += [asked["answer"]] if "answer" in asked else []
     for visit in begun.values():
         execution.make_ready(visit)
     execution.started = len(execution.finished)
-    if execution.failures:
-        raise execution.failures[0]
-    return Continuation(execution, header["run_id"], numbers)
+    return Continuation(execution, numbers, tuple(answers))
+
+
+def keyed_by_text(state: Any) -> Plain:
+    """Return a copy of a state; what is none raises `TypeError`."""
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise TypeError("a state must be a dict whose keys are text")
+    return dict(state)
+
+
+def finite(value: Any) -> float:
+    """Return a number as a float; what is none, or not finite, raises `ValueError`."""
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"a finite number is needed, not {number}")
+    return number
 
 
 def _note_places(execution: Execution, numbers: Numbers, begun: dict[Place, Visit]) -> None:
@@ -278,20 +307,23 @@ def _place_of(record: Plain) -> Place:
 def _finish(execution: Execution, visit: Visit, record: Plain) -> None:
     """Let a visit have done what is recorded of it."""
     nodes = execution.graph.nodes
-    visit.update = dict(record["update"])
+    visit.update = keyed_by_text(record["update"])
     assert visit.state is not None
     visit.state = dict(visit.state)
     visit.is_shared = False
     write(visit.state, visit.update, execution.reducers)
     visit.ends = bool(record["ends"])
     visit.routes = tuple(
-        Route(nodes[target], int(slot), None if overlay is None else dict(overlay), bool(beside))
+        Route(
+            nodes[target],
+            int(slot),
+            None if overlay is None else keyed_by_text(overlay),
+            bool(beside),
+        )
         for target, slot, overlay, beside in record["routes"]
     )
-    visit.started = execution.begun_at + float(record["started"])
-    visit.ended = visit.started + float(record["took"])
-    if visit.node.hides is not None:
-        execution.visited.add(visit.node.name)
+    visit.started = execution.begun_at + finite(record["started"])
+    visit.ended = visit.started + finite(record["took"])
 
 
 def _question(visit: Visit, asked: Plain) -> Question:
@@ -302,4 +334,6 @@ def _question(visit: Visit, asked: Plain) -> Question:
     if not isinstance(node, NestingNode):
         raise TypeError(f"node {visit.node.name!r} holds no graph, yet a question is inside it")
     inner = tuple(node.pending_nested(nested))
+    if not inner:
+        raise ValueError(f"nothing is asked inside node {visit.node.name!r}")
     return Question(str(asked["prompt"]), dict(asked["asked"]), inf, dict(nested), inner)

@@ -33,7 +33,6 @@ from typing import (
 )
 
 import attrs
-import orjson
 
 from lexigram_actors.checks import given
 from lexigram_actors.errors import MissingExtraError, text_of
@@ -206,6 +205,8 @@ def _read_json(value: Any, expected: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
+        import orjson
+
         return orjson.loads(value)
     except ValueError:
         raise misfit(expected, value) from None

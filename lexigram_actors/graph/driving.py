@@ -16,7 +16,6 @@ from lexigram_actors.storage import Codec
 
 async def drive(
     execution: Execution,
-    run_id: str | None,
     codec: Codec,
     *,
     watcher: Watcher | None = None,
@@ -41,7 +40,7 @@ async def drive(
         if execution.stopped_at is not None or not execution.questions:
             break
         if not execution.expire_questions():
-            raise pause_of(execution, run_id, codec)
+            raise pause_of(execution, codec)
     try:
         return Ok(result_of(execution))
     except GraphExecutionError as error:
@@ -49,24 +48,24 @@ async def drive(
         return Err(error)
 
 
-def pause_of(execution: Execution, run_id: str | None, codec: Codec) -> HumanInputRequiredError:
+def pause_of(execution: Execution, codec: Codec) -> HumanInputRequiredError:
     """Return the error that says what is asked, and holds what it takes to go on."""
-    pending = pending_of(execution, run_id)
+    pending = pending_of(execution)
     first = pending[0]
     return HumanInputRequiredError(
         first.prompt,
         node=first.node,
         checkpoint_id=first.checkpoint_id,
         pending=pending,
-        state=snapshot_of(execution, run_id, codec),
+        state=snapshot_of(execution, codec),
         node_results=node_results(execution),
     )
 
 
-def pending_of(execution: Execution, run_id: str | None) -> list[PendingQuestion]:
+def pending_of(execution: Execution) -> list[PendingQuestion]:
     """Return the open questions in merge order."""
     return [
         pending
         for visit, question in in_order(execution.questions)
-        for pending in question.pending(visit.node, run_id)
+        for pending in question.pending(visit.node, execution.run_id)
     ]

@@ -124,7 +124,7 @@ class WorkflowEngine:
 
     async def execute(
         self,
-        input: str,
+        input: Any,
         *,
         config: GraphConfig | None = None,
         state: Mapping[str, Any] | None = None,
@@ -155,12 +155,12 @@ class WorkflowEngine:
             GraphValidationError: The structure cannot run.
             WorkflowStateError: Graphs are switched off by the configuration.
         """
-        execution = self.execution(input, config, state)
+        execution = self.execution(input, config, state, run_id)
         if self._pacer.due():
             await checkpoint()
         else:
             await checkpoint_if_cancelled()
-        return await drive(execution, run_id, self.codec)
+        return await drive(execution, self.codec)
 
     async def resume(
         self,
@@ -178,7 +178,8 @@ class WorkflowEngine:
         Args:
             checkpoint_state: The `state` of the `HumanInputRequiredError`, as it is or through
                 JSON, in this process or another.
-            human_response: The answer; structured to the question's schema where it has one.
+            human_response: The answer; structured to the question's schema where it has one. None
+                is no answer: the run goes on where a question has expired, and else pauses again.
             node: Which question is answered, where several are open; as `pending` names it.
             config: In place of the engine's, for the rest of this run.
 
@@ -192,12 +193,12 @@ class WorkflowEngine:
             WorkflowVersionMismatchError: The run was begun under another version.
         """
         run = self.brought_back(checkpoint_state, config)
-        answer(run.execution, run.run_id, human_response, node=node)
+        answer(run.execution, human_response, node=node)
         if self._pacer.due():
             await checkpoint()
         else:
             await checkpoint_if_cancelled()
-        return await drive(run.execution, run.run_id, self.codec)
+        return await drive(run.execution, self.codec)
 
     async def run(self, context: RunContext) -> Result[State, Exception]:
         """Run as a part of something else; `Ok` of the final state, without the engine's keys.
@@ -213,7 +214,7 @@ class WorkflowEngine:
 
     def astream(
         self,
-        input: str,
+        input: Any,
         *,
         config: GraphConfig | None = None,
         state: Mapping[str, Any] | None = None,
@@ -227,7 +228,24 @@ class WorkflowEngine:
         block is; leaving a plain `async for` early stops the run when the iterator is dropped. The
         run waits for who reads: it starts no node while many events are not taken.
         """
-        return GraphStream(lambda: self.execution(input, config, state), run_id, self.codec)
+        return GraphStream(lambda: self.execution(input, config, state, run_id), self.codec)
+
+    def astream_resume(
+        self,
+        checkpoint_state: Mapping[str, Any],
+        human_response: Any,
+        *,
+        node: str | None = None,
+        config: GraphConfig | None = None,
+    ) -> GraphStream:
+        """Go on where a run paused, as `resume` does, and tell what happens as `astream` does."""
+
+        def begin() -> Execution:
+            run = self.brought_back(checkpoint_state, config)
+            answer(run.execution, human_response, node=node)
+            return run.execution
+
+        return GraphStream(begin, self.codec)
 
     def pending(self, checkpoint_state: Mapping[str, Any]) -> list[PendingQuestion]:
         """Return the questions that are open in the state of a paused run.
@@ -237,7 +255,7 @@ class WorkflowEngine:
             WorkflowVersionMismatchError: The run was begun under another version.
         """
         run = self.brought_back(checkpoint_state)
-        return pending_of(run.execution, run.run_id)
+        return pending_of(run.execution)
 
     def to_dot(self, result: GraphResult | None = None) -> str:
         """Return the graph as Graphviz DOT, coloured by what ran where a result is given."""
@@ -254,6 +272,7 @@ class WorkflowEngine:
         input: Any,
         config: GraphConfig | None = None,
         state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
     ) -> Execution:
         """Return a run that is ready to begin; within a Trio run.
 
@@ -263,7 +282,8 @@ class WorkflowEngine:
         """
         graph = self.graph
         given = frozenset(state) if state and graph.asks else frozenset()
-        execution = Execution(graph, self._used(config), self._initial(input, state), given=given)
+        initial = self._initial(input, state)
+        execution = Execution(graph, self._used(config), initial, run_id=run_id, given=given)
         execution.begin()
         return execution
 

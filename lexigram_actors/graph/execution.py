@@ -27,13 +27,13 @@ from lexigram_actors.graph.node import NestedAnswer
 from lexigram_actors.graph.questions import Question
 from lexigram_actors.graph.routing import ends_branch, routes_along_edges, routes_of_command
 from lexigram_actors.graph.schedule import Schedule
-from lexigram_actors.graph.state import ITERATION
+from lexigram_actors.graph.state import ITERATION, RUN_ID
 from lexigram_actors.graph.visits import (
     Arrival,
     Visit,
     dominator_of,
+    follows,
     merged,
-    rank_after,
     sorted_arrivals,
     write,
 )
@@ -45,6 +45,7 @@ class Execution:
 
     Args:
         initial: The state to begin with. Kept and never changed.
+        run_id: What the run is called; None when it has no name.
         given: Keys of it that the caller gave: of those only a human node takes its answer.
         elapsed: Seconds it has run before, where it goes on after a pause or a failure.
         now: The time; that of the Trio run when None.
@@ -54,7 +55,6 @@ class Execution:
         used: What `total_timeout` counts; a retry begins with nothing.
         started: How many visits were started; one that asks counts when it has its answer.
         ready: Begun and not started; a heap where there is a limit.
-        visited: Human nodes that were: only the first visit may find its answer in the state.
         is_line: Whether nothing ever ran beside anything, and so all finished in merge order.
         output_is_reduced: The empty text that `output` starts with is no first write for a reducer.
         cancel: Stops what runs; None while nothing does.
@@ -73,6 +73,7 @@ class Execution:
         config: GraphConfig,
         initial: State,
         *,
+        run_id: str | None = None,
         given: AbstractSet[str] = frozenset(),
         elapsed: float = 0.0,
         now: float | None = None,
@@ -81,12 +82,13 @@ class Execution:
         self.config = config
         self.reducers = graph.reducers
         self.output_is_reduced = graph.reduces_output
+        self.run_id = run_id
         self.given = given
         self.elapsed = elapsed
         self.used = elapsed
         self.begun_at = (trio.current_time() if now is None else now) - elapsed
         self.start = Visit.at_start(initial)
-        self.schedule: Schedule[Arrival] = Schedule(graph.reach, self._rank)
+        self.schedule: Schedule[Arrival] = Schedule(graph.reach)
         self.limit: float = inf
         self.ready: deque[Visit] | list[Visit] = deque()
         if config.max_parallel_branches or not config.parallel_branches:
@@ -95,12 +97,8 @@ class Execution:
         self.finished: list[Visit] = []
         self.questions: dict[Visit, Question] = {}
         self.answers: dict[Visit, NestedAnswer] = {}
-        self.visited: set[str] = set()
         self.failures: list[GraphExecutionError] = []
         self.failed: list[NodeResult] = []
-
-    def _rank(self, node: int, arrival: Arrival) -> tuple[int, int]:
-        return rank_after(self.graph.in_order[node], arrival)
 
     @property
     def conflicts_matter(self) -> bool:
@@ -136,7 +134,7 @@ class Execution:
 
     def beside(self) -> Visit | None:
         """Return a ready visit that no limit holds back."""
-        if self.config.parallel_branches:
+        if self.config.parallel_branches or not self.graph.has_parallel_edges:
             return None
         return next((visit for visit in self.ready if visit.side_by_side), None)
 
@@ -192,6 +190,9 @@ class Execution:
             view.setdefault("output", "")
         if visit.node.hides is not None:
             self._hide_answers(visit, view)
+        if visit.node.nests and self.run_id is not None:
+            slots = "-".join(map(str, visit.slots))
+            view[RUN_ID] = f"{self.run_id}/{visit.node.name}@{visit.depth}.{slots}"
 
     def _hide_answers(self, visit: Visit, view: State) -> None:
         """Let a human node see its own answer, and no other."""
@@ -200,11 +201,10 @@ class Execution:
         assert key is not None
         assert initial is not None
         if visit.overlay is None or key not in visit.overlay:
-            if key in self.given and node.name not in self.visited:
-                view[key] = initial[key]
+            if key in self.given and not follows(visit, node):
+                view[key] = initial[key]  # the first visit on its way
             else:
                 view.pop(key, None)
-        self.visited.add(node.name)
 
     # --- what follows -----------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ class Execution:
                 return
             for target, slot, overlay, beside in routes:
                 if target.is_join and overlay is None:
-                    schedule.hold(target.index, Arrival(visit, slot, beside))
+                    schedule.hold(target.index, Arrival(visit, slot, beside), visit.depth)
                 else:
                     schedule.begin(target.index)
                     self._begin(target, visit, slot, overlay, beside)

@@ -36,8 +36,11 @@ class Journal(Protocol):
         """Return what an earlier attempt recorded; None where there is none."""
         ...
 
-    async def begin(self, header: Record) -> None:
-        """Begin anew; what was recorded before counts no more."""
+    async def begin(self, progress: Progress) -> None:
+        """Begin anew with what is done so far; what was recorded before counts no more.
+
+        Cut off in the middle, it is as if it had not been called, or as if it had ended.
+        """
         ...
 
     def append(self, entry: Entry) -> Awaitable[None] | None:
@@ -61,22 +64,22 @@ class Journal(Protocol):
 class MemoryJournal:
     """A journal in a `WorkflowCheckpoint`. Nothing of it waits."""
 
-    __slots__ = ("_checkpoint", "_progress", "_run_id", "_snapshot")
+    __slots__ = ("_checkpoint", "_progress", "_run_id")
 
-    def __init__(self, checkpoint: WorkflowCheckpoint, run_id: str, snapshot: Snapshot) -> None:
+    def __init__(self, checkpoint: WorkflowCheckpoint, run_id: str) -> None:
         self._checkpoint = checkpoint
         self._run_id = run_id
-        self._snapshot = snapshot
         self._progress: Progress | None = None
 
     async def load(self) -> Progress | None:
         """Return what is kept under the run id."""
-        self._progress = self._checkpoint.progress(self._run_id)
+        # Where others have pushed it out meanwhile, a retry still has it.
+        self._progress = self._checkpoint.progress(self._run_id) or self._progress
         return None if self._progress is None else self._progress.copy()
 
-    async def begin(self, header: Record) -> None:
-        """Keep a run without records under the run id."""
-        self._progress = Progress(header, self._snapshot)
+    async def begin(self, progress: Progress) -> None:
+        """Keep the run under the run id."""
+        self._progress = progress
         self._checkpoint.keep_progress(self._run_id, self._progress)
 
     def append(self, entry: Entry) -> None:
@@ -133,16 +136,22 @@ class StoredJournal:
         progress.questions = await self._run.get(self._key("questions")) or []
         return progress
 
-    async def begin(self, header: Record) -> None:
-        """Write the header; segments of an earlier attempt count no more.
+    async def begin(self, progress: Progress) -> None:
+        """Write everything, the header last: until it is there, an earlier record counts.
 
         Raises:
             StoreError: The store cannot write it.
-            NotStorableError: The initial state has no stored form.
+            NotStorableError: The state has no stored form.
         """
-        self._segment = 0
         self._unwritten.clear()
-        await self._run.begin(header)
+        self._run.renew()
+        self._segment = 0
+        if progress.records:
+            await self._run.set(self._key(0), progress.records)
+            self._segment = 1
+        if progress.questions:
+            await self._run.set(self._key("questions"), progress.questions)
+        await self._run.begin(progress.header)
 
     async def append(self, entry: Entry) -> None:
         """Write the record, together with those that wait.
@@ -183,6 +192,11 @@ class StoredJournal:
         return f"{self._run.token}:{part}"
 
 
+def keeper_of(checkpoint: Any) -> Any:
+    """Return what keeps the runs: of a store its cache, else the thing itself."""
+    return getattr(checkpoint, "cache", checkpoint)
+
+
 def journal_of(checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot) -> Journal:
     """Return the journal of a run in whatever a runner was given.
 
@@ -190,8 +204,8 @@ def journal_of(checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot) -> 
         TypeError: It is nothing that keeps runs.
     """
     if isinstance(checkpoint, WorkflowCheckpoint):
-        return MemoryJournal(checkpoint, run_id, snapshot)
-    cache = getattr(checkpoint, "cache", checkpoint)
+        return MemoryJournal(checkpoint, run_id)
+    cache = keeper_of(checkpoint)
     if isinstance(cache, CacheBackendProtocol):
         run = RecordedRun(cache, f"graph {graph!r}", ("graph", graph), run_id)
         return StoredJournal(run, snapshot)

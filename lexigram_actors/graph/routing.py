@@ -48,7 +48,7 @@ def cleaned(update: Mapping[Any, Any]) -> State:
     """Return a copy without the engine's keys, those that begin with `_`."""
     for key in update:
         if not isinstance(key, str):
-            raise TypeError(f"keys of an update must be text, not {given(key)}")
+            raise TypeError(f"keys of a state must be text, not {given(key)}")
         if key.startswith("_"):
             return {key: value for key, value in update.items() if not str(key).startswith("_")}
     return dict(update)
@@ -125,4 +125,4 @@ def _targets(node: CompiledNode, command: Command) -> Iterator[tuple[Any, State 
                 f"node {node.name!r} wants to send {given(send)}; expected Send(node, state)",
                 node=node.name,
             )
-        yield send.node, dict(send.state)
+        yield send.node, cleaned(send.state)

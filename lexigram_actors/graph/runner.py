@@ -18,12 +18,13 @@ from lexigram_actors.errors import (
     StateConflictError,
     WorkflowStateError,
 )
-from lexigram_actors.graph.answering import answer
+from lexigram_actors.graph.answering import answer, asked_by
 from lexigram_actors.graph.checkpoint import Progress, Record, WorkflowCheckpoint
 from lexigram_actors.graph.continuation import (
     Continuation,
     Numbers,
     header_of,
+    in_order,
     questions_of,
     record_of,
     refuse_foreign,
@@ -34,7 +35,7 @@ from lexigram_actors.graph.continuation import (
 from lexigram_actors.graph.driving import drive
 from lexigram_actors.graph.engine import WorkflowEngine
 from lexigram_actors.graph.execution import Execution
-from lexigram_actors.graph.journal import Entry, Journal, journal_of
+from lexigram_actors.graph.journal import Entry, Journal, Snapshot, journal_of, keeper_of
 from lexigram_actors.graph.models import GraphResult
 from lexigram_actors.graph.state import WorkflowState
 from lexigram_actors.graph.stretch import Recorder
@@ -89,7 +90,7 @@ class WorkflowRunner:
 
     async def run(
         self,
-        input: str,
+        input: Any,
         *,
         state: Mapping[str, Any] | WorkflowState | None = None,
         run_id: str | None = None,
@@ -124,11 +125,11 @@ class WorkflowRunner:
                 return await self.engine.execute(input, state=initial, run_id=run_id)
 
             return await self._try(attempt)
-        fresh = self.engine.execution(input, None, initial)
+        fresh = self.engine.execution(input, None, initial, run_id)
         with self._journal(run_id) as journal:
             kept = await journal.load()
             if kept is None:
-                await self._begin(journal, fresh, run_id)
+                await journal.begin(progress_of(fresh, self._snapshot))
             elif kept.header.get("initial") != fresh.start.state:
                 raise WorkflowStateError(
                     f"graph {self.engine.name!r}: run {run_id!r} was begun with another input",
@@ -146,6 +147,8 @@ class WorkflowRunner:
     ) -> Outcome:
         """Go on with a run that waits for a person, with retries.
 
+        The answer is kept before anything runs: a retry does not ask again.
+
         Args:
             human_response: The answer.
             state: The `state` of the `HumanInputRequiredError`, or a `WorkflowState` of it.
@@ -156,22 +159,38 @@ class WorkflowRunner:
         """
         paused = state.as_dict() if isinstance(state, WorkflowState) else state
 
-        def brought_back() -> Continuation:
-            run = self.engine.brought_back(paused)
-            answer(run.execution, run.run_id, human_response, node=node, response_key=response_key)
-            return run
+        def answered() -> Execution:
+            execution = self.engine.brought_back(paused).execution
+            answer(execution, human_response, node=node, response_key=response_key)
+            return execution
 
-        run = brought_back()
-        run_id = run.run_id
+        run_id = answered().run_id  # a bad answer is refused before anything is written
         if self.checkpoint is None:
 
             async def attempt() -> Outcome:
-                return await drive(brought_back().execution, run_id, self.engine.codec)
+                return await drive(answered(), self.engine.codec)
 
             return await self._try(attempt)
+        progress = self._progress_with(paused, human_response, node, response_key)
         with self._journal(run_id) as journal:
-            await self._begin(journal, run.execution, run_id)
-            return await self._try_recorded(journal, run_id, run)
+            await journal.begin(progress)
+            return await self._try_recorded(journal, run_id)
+
+    def _progress_with(
+        self, paused: Mapping[str, Any], response: Any, node: str | None, key: str
+    ) -> Progress:
+        """Return what a journal begins with for a paused run and an answer."""
+        execution = self.engine.brought_back(paused).execution
+        progress = progress_of(execution, self._snapshot)
+        if response is not None:
+            visit, asked = asked_by(execution, node)
+            place = [each for each, _ in in_order(execution.questions)].index(visit)
+            progress.questions[place]["answer"] = {
+                "response": response,
+                "node": asked.node,
+                "key": key,
+            }
+        return progress
 
     # --- attempts ---------------------------------------------------------------------------
 
@@ -187,21 +206,21 @@ class WorkflowRunner:
             retries += 1
             await trio.sleep(self._retry_delay)
 
-    async def _try_recorded(
-        self, journal: Journal, run_id: str | None, first: Continuation | None = None
-    ) -> Outcome:
-        """Make attempts that each go on from what is recorded; `first` is where it stands."""
+    async def _try_recorded(self, journal: Journal, run_id: str | None) -> Outcome:
+        """Make attempts that each go on from what is recorded."""
 
         async def attempt() -> Outcome:
-            nonlocal first
-            run, first = first, None
-            if run is None:
-                run = await self._recorded(journal)
-            record = self._recorder(run, journal)
+            kept = await journal.load()
+            assert kept is not None
+            run = self._replayed(kept)
+            record = recorder_of(run, journal)
             try:
-                return await drive(run.execution, run_id, self.engine.codec, record=record)
+                return await drive(run.execution, self.engine.codec, record=record)
             except HumanInputRequiredError:
-                await journal.ask(questions_of(run.execution, run.numbers))
+                if run_id is None:
+                    await journal.clear()  # nobody knows the name that was made up for it
+                else:
+                    await journal.ask(questions_of(run.execution, run.numbers))
                 raise
 
         outcome = await self._try(attempt)
@@ -209,55 +228,20 @@ class WorkflowRunner:
             await journal.clear()
         return outcome
 
-    def _recorder(self, run: Continuation, journal: Journal) -> Recorder:
-        """Return what records the visits of a run."""
-        execution, numbers = run.execution, run.numbers
-        under_way: dict[Visit, Entry] = {}
-
-        def record(visit: Visit) -> Awaitable[None] | None:
-            entry = under_way.get(visit)
-            if entry is None:
-                # Its place is taken at once: records of others may wait before the same write.
-                entry = Entry(record_of(visit, numbers, execution.begun_at))
-                numbers.add(visit)
-            waiting = None if entry.is_written else journal.append(entry)
-            if waiting is not None:
-                under_way[visit] = entry
-            return waiting
-
-        return record
-
     # --- the journal ------------------------------------------------------------------------
 
     @contextmanager
     def _journal(self, run_id: str | None) -> Iterator[Journal]:
         name = uuid4().hex if run_id is None else run_id
-        what = f"graph {self.engine.name!r}"
-        with claimed(self.checkpoint, f"{self.engine.name}\0{name}", what, name):
+        place, what = f"{self.engine.name}\0{name}", f"graph {self.engine.name!r}"
+        with claimed(keeper_of(self.checkpoint), place, what, name):
             yield journal_of(self.checkpoint, self.engine.name, name, self._snapshot)
 
-    async def _begin(self, journal: Journal, execution: Execution, run_id: str | None) -> None:
-        """Begin the record of a run, with what it has done so far."""
-        header = header_of(execution, run_id)
-        await journal.begin(header)
-        numbers = Numbers(execution.start)
-        for visit in execution.finished:
-            waiting = journal.append(Entry(record_of(visit, numbers, execution.begun_at)))
-            if waiting is not None:
-                await waiting
-            numbers.add(visit)
-
-    async def _recorded(self, journal: Journal) -> Continuation:
-        """Return the run as it is recorded."""
-        kept = await journal.load()
-        assert kept is not None
-        return self._replayed(kept)
-
     def _snapshot(self, kept: Progress) -> Record:
-        run = self._replayed(kept, now=0.0)
-        return snapshot_of(run.execution, run.run_id, self.engine.codec)
+        return snapshot_of(self._replayed(kept, now=0.0).execution, self.engine.codec)
 
     def _replayed(self, kept: Progress, now: float | None = None) -> Continuation:
+        """Return the run as it is recorded, with the answers that were given."""
         graph = self.engine.graph
         refuse_foreign(graph, kept.header)
         try:
@@ -271,9 +255,49 @@ class WorkflowRunner:
                 elapsed,
                 now,
             )
+            for given in run.answers if now is None else ():
+                answer(
+                    run.execution,
+                    given["response"],
+                    node=given["node"],
+                    response_key=given["key"],
+                )
         except LexigramError:
             raise
         except Exception as error:
             raise unusable(graph, error) from error
         run.execution.used = 0.0
         return run
+
+
+def progress_of(execution: Execution, snapshot: Snapshot) -> Progress:
+    """Return what a journal begins with for a run, with what it has done so far."""
+    progress = Progress(header_of(execution), snapshot)
+    numbers = Numbers(execution.start)
+    for visit in execution.finished:
+        progress.records.append(record_of(visit, numbers, execution.begun_at))
+        numbers.add(visit)
+    progress.questions = questions_of(execution, numbers)
+    return progress
+
+
+def recorder_of(run: Continuation, journal: Journal) -> Recorder:
+    """Return what records the visits of a run in a journal."""
+    execution, numbers = run.execution, run.numbers
+    under_way: dict[Visit, Entry] = {}
+
+    def record(visit: Visit) -> Awaitable[None] | None:
+        for done in [each for each, entry in under_way.items() if entry.is_written]:
+            if done is not visit:
+                del under_way[done]
+        entry = under_way.get(visit)
+        if entry is None:
+            # Its place is taken at once: records of others may wait before the same write.
+            entry = Entry(record_of(visit, numbers, execution.begun_at))
+            numbers.add(visit)
+        waiting = None if entry.is_written else journal.append(entry)
+        if waiting is not None:
+            under_way[visit] = entry
+        return waiting
+
+    return record

@@ -17,8 +17,8 @@ touches the counts of the held nodes only, which are few; with none of them it t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, final
+from collections.abc import Sequence
+from typing import Generic, TypeVar, final
 
 A = TypeVar("A")
 
@@ -29,15 +29,16 @@ class Held(Generic[A]):
 
     Attributes:
         blockers: How many active executions can reach the node.
-        rank: Where its execution would stand in merge order, after the last of the arrivals.
+        depth: How deep the deepest of the arrivals lies; with the node's index it says where the
+            execution would stand in merge order.
     """
 
-    __slots__ = ("arrivals", "blockers", "rank")
+    __slots__ = ("arrivals", "blockers", "depth")
 
-    def __init__(self, blockers: int, arrival: A, rank: Any) -> None:
+    def __init__(self, blockers: int, arrival: A, depth: int) -> None:
         self.arrivals = [arrival]
         self.blockers = blockers
-        self.rank = rank
+        self.depth = depth
 
 
 @final
@@ -46,14 +47,12 @@ class Schedule(Generic[A]):
 
     Args:
         reach: For each node the bits of the nodes it can reach in one step or more.
-        rank: Where an execution of a node stands in merge order after an arrival.
     """
 
-    __slots__ = ("active", "free", "held", "rank", "reach", "total")
+    __slots__ = ("active", "free", "held", "reach", "total")
 
-    def __init__(self, reach: Sequence[int], rank: Callable[[int, A], Any]) -> None:
+    def __init__(self, reach: Sequence[int]) -> None:
         self.reach = reach
-        self.rank = rank
         self.active: dict[int, int] = {}
         """How many executions of each node are active; none is 0."""
         self.total = 0
@@ -98,19 +97,22 @@ class Schedule(Generic[A]):
                 if not held.blockers:
                     self.free += 1
 
-    def hold(self, node: int, arrival: A) -> None:
-        """Let an arrival wait at a node that joins."""
+    def hold(self, node: int, arrival: A, depth: int) -> None:
+        """Let an arrival wait at a node that joins.
+
+        Args:
+            depth: How deep the execution lies that has arrived.
+        """
         held = self.held.get(node)
-        rank = self.rank(node, arrival)
         if held is not None:
             held.arrivals.append(arrival)
-            if rank > held.rank:
-                held.rank = rank
+            if depth > held.depth:
+                held.depth = depth
             return
         blockers = sum(
             count for other, count in self.active.items() if self.reach[other] >> node & 1
         )
-        self.held[node] = Held(blockers, arrival, rank)
+        self.held[node] = Held(blockers, arrival, depth)
         self.free += not blockers
 
     def try_begin(self, nodes: Sequence[int]) -> bool:
@@ -147,7 +149,7 @@ class Schedule(Generic[A]):
 
     def _first_of(self, free: list[int]) -> list[int]:
         """Return those that no other one can reach, and of each circle of such the first."""
-        ranked = sorted(free, key=lambda node: self.held[node].rank)
+        ranked = sorted(free, key=lambda node: (self.held[node].depth, node))
         reached = 0
         for node in ranked:
             reached |= self.reach[node]

@@ -7,6 +7,8 @@ from typing import Any, final
 
 ITERATION = "_iteration"
 HISTORY = "_history"
+RUN_ID = "_run_id"
+"""What a run inside this node may be called; only nodes that hold one see it."""
 
 
 @final

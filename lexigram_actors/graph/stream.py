@@ -40,9 +40,8 @@ class Feed:
         error: What the run raised; the reader raises it once all events are taken.
     """
 
-    def __init__(self, begin: Callable[[], Execution], run_id: str | None, codec: Codec) -> None:
+    def __init__(self, begin: Callable[[], Execution], codec: Codec) -> None:
         self._begin = begin
-        self._run_id = run_id
         self._codec = codec
         self._events: deque[GraphEvent] = deque()
         self._readers = ParkingLot()
@@ -69,7 +68,7 @@ class Feed:
             with self._scope:
                 execution = self._begin()
                 execution.tell_failure = lambda failed: self.tell(NodeFinished(failed))
-                outcome = await drive(execution, self._run_id, self._codec, watcher=self)
+                outcome = await drive(execution, self._codec, watcher=self)
                 self.tell(RunFinished(outcome))
         except trio.Cancelled:
             raise
@@ -119,7 +118,10 @@ class Feed:
     async def close(self) -> None:
         """Stop the run and wait until no task of it is left."""
         self._scope.cancel()
-        if self.has_begun:
+        if not self.has_begun:
+            self.begin()
+            self.ended.set()
+        else:
             with trio.move_on_after(CLOSING_GRACE, shield=True):
                 await self.ended.wait()
             await self.ended.wait()
@@ -142,8 +144,8 @@ class GraphStream:
 
     __slots__ = ("__weakref__", "_feed", "_manager")
 
-    def __init__(self, begin: Callable[[], Execution], run_id: str | None, codec: Codec) -> None:
-        self._feed = Feed(begin, run_id, codec)
+    def __init__(self, begin: Callable[[], Execution], codec: Codec) -> None:
+        self._feed = Feed(begin, codec)
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
     def __aiter__(self) -> Self:

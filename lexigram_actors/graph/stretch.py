@@ -140,12 +140,14 @@ class Stretch:
                     await self._work_side_by_side()
         finally:
             execution.cancel = None
-            execution.spend(current_time() - now)
-        if alarm.scope.cancelled_caught and not execution.is_over:
+            end = current_time()
+            execution.spend(end - now)
+        if (alarm.scope.cancelled_caught or end >= until) and not execution.is_over:
             self._be_late()
         while self._unrecorded and self._record is not None:
             visit = next(iter(self._unrecorded))
             await self._recorded(visit, self._record)
+            self._sync(visit)
             execution.take_over(visit)
 
     async def _work_side_by_side(self) -> None:
@@ -207,13 +209,15 @@ class Stretch:
     async def _help(self, nursery: trio.Nursery) -> None:
         self._helpers -= 1
         visit = self._next()
-        self._call_helpers(nursery, 2)
+        if visit is not None:
+            self._call_helpers(nursery, 2)
         await self._work_on(visit)
 
     async def _work_on(self, visit: Visit | None) -> None:
         """Work in the nursery; the last to leave puts the lights out."""
         if visit is not None:
             await self._work(visit, current_time())
+        self._rest()
         self._tasks -= 1
         if not self._tasks:
             for timer in self._timers.values():
@@ -253,7 +257,7 @@ class Stretch:
             assert state is not None
             view = state.copy()
             view[ITERATION] = visit.depth - 1
-            if visit.overlay is not None or not simple or node.hides is not None:
+            if visit.overlay is not None or not simple or node.is_shown_more:
                 execution.adapt(visit, view)
             update: State | None
             command: Command | None = None
@@ -293,8 +297,9 @@ class Stretch:
                 return
             if attended:
                 await self._attend(visit)
+                now = clock()
             routes = visit.routes
-            if schedule.total == 1 and not schedule.held:
+            if schedule.total == 1 and not schedule.held and execution.stopped_at is None:
                 if len(routes) == 1 and routes[0].overlay is None:  # nothing else moves: a line
                     target, slot, _, _ = routes[0]
                     finished.append(visit)
@@ -305,7 +310,7 @@ class Stretch:
                     schedule.clear()
                     return
                 else:
-                    schedule.move(node.index)  # which a line does not do at each node
+                    self._sync(visit)
                     execution.take_over(visit)
                     visit = self._next()
             else:
@@ -316,6 +321,12 @@ class Stretch:
                 await self._checkpoint()
                 now = current_time()
                 left, until = BATCH, now + BATCH_SECONDS
+
+    def _sync(self, visit: Visit) -> None:
+        """Say in the schedule which node is active, which a line does not do at each of its own."""
+        schedule = self._execution.schedule
+        if schedule.total == 1:
+            schedule.move(visit.node.index)
 
     def _leave(self, visit: Visit, now: float) -> None:
         """A node's code has ended; should it have been the eldest, look after the next."""
@@ -367,7 +378,7 @@ class Stretch:
             self._rest()
             self._unrecorded[visit] = None
             await waiting
-            del self._unrecorded[visit]
+        self._unrecorded.pop(visit, None)
 
     # --- questions that expire --------------------------------------------------------------
 
@@ -391,8 +402,7 @@ class Stretch:
     def _crash(self, visit: Visit, error: BaseException) -> BaseException | None:
         """Sort what left a node: a question, or a failure; return what has to be raised."""
         execution = self._execution
-        if execution.schedule.total == 1:
-            execution.schedule.move(visit.node.index)  # which a line does not do at each node
+        self._sync(visit)
         self._running[visit] = None  # it is there already where it did not run alone
         sole = sole_error(error)
         if self._alarm.scope.cancel_called and not execution.is_over:

@@ -16,7 +16,7 @@ lies between it and the fork.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cmp_to_key
 from itertools import groupby
 from typing import cast, final
@@ -101,6 +101,20 @@ class Visit:
         return compare(self, other) < 0
 
 
+def follows(visit: Visit, node: CompiledNode) -> bool:
+    """Say whether a visit of `node` lies in the causal past of this one."""
+    found: set[Visit] = set()
+    waiting = [visit]
+    while waiting:
+        for parent in waiting.pop().parents:
+            if parent.depth and parent.node is node:
+                return True
+            if parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return False
+
+
 @final
 class Arrival:
     """A visit that has finished and leads on to a node, by its `slot`-th edge."""
@@ -145,18 +159,18 @@ def in_merge_order(visits: Iterable[Visit]) -> list[Visit]:
     return ordered
 
 
-def past_in_merge_order(visits: Iterable[Visit]) -> list[Visit]:
+def past_in_merge_order(visits: Collection[Visit]) -> list[Visit]:
     """Return visits sorted by merge order; with each the parents are among them, as far as it goes.
 
     Where branches run through the same nodes side by side, each visit of one is a tie with one of
     the other, and asking the parents of each would lead back to the fork. Here they have their
     places when their turn comes.
     """
-    ordered = sorted(visits, key=_coarse)
-    if len(set(map(_coarse, ordered))) == len(ordered):
-        return ordered
+    by_place = {visit.depth << 32 | visit.node.index: visit for visit in visits}
+    if len(by_place) == len(visits):
+        return [by_place[place] for place in sorted(by_place)]
     places: dict[Visit, int] = {}
-    for _, group in groupby(ordered, key=_coarse):
+    for _, group in groupby(sorted(visits, key=_coarse), key=_coarse):
         tied = list(group)
         if len(tied) > 1:
             tied.sort(
@@ -188,11 +202,6 @@ def _coarse_arrival(arrival: Arrival) -> int:
 
 def _compare_arrivals(one: Arrival, other: Arrival) -> int:
     return compare(one.visit, other.visit) or one.slot - other.slot
-
-
-def rank_after(node: CompiledNode, arrival: Arrival) -> tuple[int, int]:
-    """Return where a visit of `node` would stand after this arrival; no two nodes' are equal."""
-    return 1 + arrival.visit.depth, node.index
 
 
 # --- state -----------------------------------------------------------------------------------
@@ -239,15 +248,14 @@ def past_since(base: Visit, visits: Sequence[Visit]) -> list[Visit]:
 
     `base` lies on all ways to them.
     """
-    seen = {base}
-    found: list[Visit] = []
-    waiting = list(visits)
+    found = set(visits)
+    found.discard(base)
+    waiting = list(found)
     while waiting:
-        visit = waiting.pop()
-        if visit not in seen:
-            seen.add(visit)
-            found.append(visit)
-            waiting.extend(visit.parents)
+        for parent in waiting.pop().parents:
+            if parent is not base and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
     return past_in_merge_order(found)
 
 

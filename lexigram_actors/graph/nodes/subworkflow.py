@@ -14,6 +14,7 @@ from lexigram_actors.errors import (
 from lexigram_actors.graph.models import NodeType, PendingQuestion
 from lexigram_actors.graph.node import NestedAnswer
 from lexigram_actors.graph.nodes.calling import CallingNode, OnError, missing, outcome_of
+from lexigram_actors.graph.state import RUN_ID
 from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.invoking import as_result, invoke
 
@@ -65,7 +66,9 @@ class SubworkflowNode(CallingNode):
     async def _call(self, state: dict[str, Any]) -> Any:
         given = state.get(self._input_key, "")
         if isinstance(self._workflow, Runnable):
-            found = await self._workflow.run(RunContext(input=given, state=state))
+            found = await self._workflow.run(
+                RunContext(input=given, run_id=state.get(RUN_ID), state=state)
+            )
             return as_result(found).map_sync(self._output_of_run)
         execute = getattr(self._workflow, "execute", None)
         if execute is None:
