@@ -58,6 +58,9 @@ class Numbers:
     def __init__(self, start: Visit) -> None:
         self._numbers = {start: -1}
 
+    def __contains__(self, visit: Visit) -> bool:
+        return visit in self._numbers
+
     def add(self, visit: Visit) -> None:
         self._numbers[visit] = len(self._numbers) - 1
 

@@ -86,6 +86,7 @@ class MemoryJournal:
         """Add a record; the newest run is kept, also where others pushed it out meanwhile."""
         assert self._progress is not None
         self._progress.records.append(entry.record)
+        entry.is_written = True
         if self._run_id not in self._checkpoint:
             self._checkpoint.keep_progress(self._run_id, self._progress)
 

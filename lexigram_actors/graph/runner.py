@@ -288,16 +288,12 @@ def recorder_of(run: Continuation, journal: Journal) -> Recorder:
 
     def record(visit: Visit) -> Awaitable[None] | None:
         for done in [each for each, entry in under_way.items() if entry.is_written]:
-            if done is not visit:
-                del under_way[done]
-        entry = under_way.get(visit)
-        if entry is None:
+            del under_way[done]
+        if visit not in numbers:
             # Its place is taken at once: records of others may wait before the same write.
-            entry = Entry(record_of(visit, numbers, execution.begun_at))
+            under_way[visit] = Entry(record_of(visit, numbers, execution.begun_at))
             numbers.add(visit)
-        waiting = None if entry.is_written else journal.append(entry)
-        if waiting is not None:
-            under_way[visit] = entry
-        return waiting
+        entry = under_way.get(visit)
+        return None if entry is None else journal.append(entry)
 
     return record
