@@ -55,6 +55,7 @@ class Execution:
         used: What `total_timeout` counts; a retry begins with nothing.
         started: How many visits were started; one that asks counts when it has its answer.
         ready: Begun and not started; a heap where there is a limit.
+        is_over: Whether nothing further may start: a node failed, or a terminal stopped the run.
         is_line: Whether nothing ever ran beside anything, and so all finished in merge order.
         output_is_reduced: The empty text that `output` starts with is no first write for a reducer.
         cancel: Stops what runs; None while nothing does.
@@ -63,6 +64,7 @@ class Execution:
 
     started = 0
     is_line = True
+    is_over = False
     stopped_at: Visit | None = None
     cancel: Callable[[], None] | None = None
     tell_failure: Callable[[NodeResult], None] | None = None
@@ -104,11 +106,6 @@ class Execution:
     def conflicts_matter(self) -> bool:
         """Whether concurrent writes of a key without a reducer fail the run."""
         return self.config.on_conflict == "error"
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing further may start."""
-        return self.stopped_at is not None or bool(self.failures)
 
     def spend(self, seconds: float) -> None:
         """Count time in which it ran."""
@@ -153,25 +150,13 @@ class Execution:
             parent.state = None
         self.make_ready(visit)
 
-    def _begin_after(self, node: CompiledNode, arrivals: Sequence[Arrival]) -> None:
-        """Make an execution ready that was begun in the schedule, after all that arrived.
-
-        Raises:
-            GraphExecutionError: What arrived cannot be merged.
-        """
-        if len(arrivals) == 1:
-            arrival = arrivals[0]
-            self._begin(node, arrival.visit, arrival.slot, None, arrival.side_by_side)
-        else:
-            self.make_ready(self._joined(node, sorted_arrivals(arrivals)))
-
     def _joined(self, node: CompiledNode, arrivals: Sequence[Arrival]) -> Visit:
         parents = tuple(arrival.visit for arrival in arrivals)
         distinct = list(dict.fromkeys(parents))
         dominator = dominator_of(distinct)
         visit = Visit(
             node,
-            1 + max(parent.depth for parent in distinct),
+            1 + max([parent.depth for parent in distinct]),
             parents,
             tuple(arrival.slot for arrival in arrivals),
             merged(distinct, dominator, self.reducers, conflicts_matter=self.conflicts_matter),
@@ -254,36 +239,58 @@ class Execution:
 
     def take_over(self, visit: Visit) -> None:
         """Take over a visit that finished: what follows it is ready, or held."""
-        node = visit.node
         self.finished.append(visit)
         schedule = self.schedule
-        schedule.end(node.index)
+        schedule.end(visit.node.index)
         routes = visit.routes
-        if not routes:
-            self.is_line = self.is_line and not schedule.total
-            if visit.ends and node.stops_run and not self.is_over:
-                self.stopped_at = visit
-                self._stop()
-        else:
+        if routes or schedule.total:
             self.is_line = False
         try:
-            if len(routes) > 1 and schedule.try_begin([route.target.index for route in routes]):
-                for target, slot, overlay, beside in routes:
-                    self._begin(target, visit, slot, overlay, beside)
-                return
-            for target, slot, overlay, beside in routes:
-                if target.is_join and overlay is None:
-                    schedule.hold(target.index, Arrival(visit, slot, beside), visit.depth)
-                else:
-                    schedule.begin(target.index)
-                    self._begin(target, visit, slot, overlay, beside)
+            if len(routes) == 1:
+                self._arrive(visit, routes[0])
+            elif routes:
+                self._fan_out(visit, routes)
+            elif visit.ends and visit.node.stops_run and not self.is_over:
+                self.stopped_at = visit
+                self._stop()
             if schedule.free:
-                for index, arrivals in schedule.release():
-                    target = self.graph.in_order[index]
-                    self._begin_after(target, arrivals)
+                self._release()
         except GraphExecutionError as error:
-            error.node = error.node or target.name
             self.fail(error)
+
+    def _arrive(self, visit: Visit, route: Route) -> None:
+        target, slot, overlay, beside = route
+        if overlay is None and target.is_join:
+            self.schedule.hold(target.index, Arrival(visit, slot, beside), visit.depth)
+        else:
+            self.schedule.begin(target.index)
+            self._begin(target, visit, slot, overlay, beside)
+
+    def _fan_out(self, visit: Visit, routes: tuple[Route, ...]) -> None:
+        if not self.schedule.try_begin([route.target.index for route in routes]):
+            for route in routes:
+                self._arrive(visit, route)
+            return
+        for target, slot, overlay, beside in routes:
+            self._begin(target, visit, slot, overlay, beside)
+
+    def _release(self) -> None:
+        """Begin what needs to be held no longer.
+
+        Raises:
+            GraphExecutionError: What arrived cannot be merged.
+        """
+        for index, arrivals in self.schedule.release():
+            node = self.graph.in_order[index]
+            if len(arrivals) == 1:
+                arrival = arrivals[0]
+                self._begin(node, arrival.visit, arrival.slot, None, arrival.side_by_side)
+                continue
+            try:
+                self.make_ready(self._joined(node, sorted_arrivals(arrivals)))
+            except GraphExecutionError as error:
+                error.node = error.node or node.name
+                raise
 
     # --- questions and answers --------------------------------------------------------------
 
@@ -353,6 +360,7 @@ class Execution:
         self._stop()
 
     def _stop(self) -> None:
+        self.is_over = True
         if self.cancel is not None:
             self.cancel()
 

@@ -62,7 +62,12 @@ def terminated_at(execution: Execution, ordered: list[Visit]) -> str | None:
 
 def state_of(execution: Execution, ordered: list[Visit], *, conflicts_matter: bool) -> State:
     """Return the merge of all that was written, with the engine's own keys."""
-    ends = ordered[-1:] if execution.is_line else frontier(ordered)
+    if execution.is_line:
+        ends = ordered[-1:]
+    elif execution.schedule.total:
+        ends = frontier(ordered)
+    else:  # nothing that was begun is unfinished
+        ends = [visit for visit in ordered if not visit.routes]
     if len(ends) == 1 and ends[0].state is not None:
         state = ends[0].state.copy()
     else:

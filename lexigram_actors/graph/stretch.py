@@ -284,7 +284,9 @@ class Stretch:
                 continue
             now = visit.ended = clock()
             if not alone:
-                self._leave(visit, now)
+                del running[visit]
+                if running:
+                    self._look_after_eldest(now)
             if now - began >= timeout and self._was_late(visit):
                 return
             if visit.is_shared:
@@ -328,14 +330,12 @@ class Stretch:
         if schedule.total == 1:
             schedule.move(visit.node.index)
 
-    def _leave(self, visit: Visit, now: float) -> None:
-        """A node's code has ended; should it have been the eldest, look after the next."""
-        running, alarm = self._running, self._alarm
-        del running[visit]
-        if running:
-            deadline = next(iter(running)).started + alarm.node_timeout
-            if deadline > alarm.covered:
-                alarm.cover(deadline, now)
+    def _look_after_eldest(self, now: float) -> None:
+        """A node's code has ended; should it have been the eldest, another is now."""
+        alarm = self._alarm
+        deadline = next(iter(self._running)).started + alarm.node_timeout
+        if deadline > alarm.covered:
+            alarm.cover(deadline, now)
 
     async def _checkpoint(self) -> None:
         """Let others have their turn."""
@@ -408,7 +408,9 @@ class Stretch:
         if self._alarm.scope.cancel_called and not execution.is_over:
             self._be_late()
         visit.ended = current_time()
-        self._leave(visit, visit.ended)
+        del self._running[visit]
+        if self._running:
+            self._look_after_eldest(visit.ended)
         if isinstance(sole, HumanInputRequiredError):
             execution.ask(visit, Question.raised_by(visit.node, sole))
             if self._nursery is not None:

@@ -190,14 +190,10 @@ def _coarse(visit: Visit) -> int:
 
 def sorted_arrivals(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
     """Return arrivals in merge order of their visits, those of one visit by slot."""
-    ordered = sorted(arrivals, key=_coarse_arrival)
-    if len(set(map(_coarse_arrival, ordered))) < len(ordered):
-        ordered.sort(key=cmp_to_key(_compare_arrivals))
-    return ordered
-
-
-def _coarse_arrival(arrival: Arrival) -> int:
-    return _coarse(arrival.visit)
+    by_place = {each.visit.depth << 32 | each.visit.node.index: each for each in arrivals}
+    if len(by_place) == len(arrivals):
+        return [by_place[place] for place in sorted(by_place)]
+    return sorted(arrivals, key=cmp_to_key(_compare_arrivals))
 
 
 def _compare_arrivals(one: Arrival, other: Arrival) -> int:
@@ -246,8 +242,11 @@ def dominator_of(visits: Sequence[Visit]) -> Visit:
 def past_since(base: Visit, visits: Sequence[Visit]) -> list[Visit]:
     """Return these visits and their causal past behind `base`, in merge order.
 
-    `base` lies on all ways to them.
+    `base` lies on all ways to them, who stand in merge order themselves.
     """
+    just_behind = (base,)
+    if all([visit.parents == just_behind for visit in visits]):
+        return list(visits)
     found = set(visits)
     found.discard(base)
     waiting = list(found)
