@@ -2,7 +2,7 @@
 
 | key (below a prefix made of the digest of what names the run) | value |
 | --- | --- |
-| `header` | a token made up for this run, and what the kind adds |
+| `header` | a token made up for this run, and what the kind adds, its format above all |
 | `<token>:...` | what the kind records |
 
 Only what lies below the header's token counts. So when a clearing was cut off after the header was
@@ -14,7 +14,8 @@ neither meets another's keys nor widens the pattern that clears its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, Final, final
@@ -32,13 +33,23 @@ from lexigram_actors.errors import (
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.storage.ports import CacheBackendProtocol
 
+logger = logging.getLogger(__name__)
+
 CLAIMS: Final[trio.lowlevel.RunVar[set[tuple[int, str]]]] = trio.lowlevel.RunVar("runs under way")
 """Which corners have a run under way, by store and prefix: of one Trio run, not of all."""
 
 
-def digest_of(parts: Any) -> str:
-    """Return a digest of texts; different ones have different digests."""
-    return sha256(json.dumps(parts).encode()).hexdigest()
+def digest_of(parts: Sequence[str]) -> str:
+    """Return a digest that no other sequence of texts has."""
+    return sha256(json.dumps(parts).encode()).hexdigest()[:40]
+
+
+def cache_in(given: object) -> CacheBackendProtocol | None:
+    """Return the key-value view of a store, or a cache itself; None: it is neither."""
+    for candidate in (given, getattr(given, "cache", None)):
+        if isinstance(candidate, CacheBackendProtocol) and not isinstance(candidate, type):
+            return candidate
+    return None
 
 
 @contextmanager
@@ -77,7 +88,9 @@ class RecordedRun:
 
     Args:
         what: Names the run in messages, as `pipeline 'etl'`.
-        names: What tells it from all others: kind, name, run id.
+        names: What tells it from the runs of other definitions: the kind, the name and whatever
+            else of the definition counts.
+        run_id: Tells it from other runs of the definition.
     """
 
     __slots__ = ("prefix", "run_id", "store", "token", "what")
@@ -96,32 +109,56 @@ class RecordedRun:
         header = await self.get("header")
         if header is None:
             return None
-        token = header.get("token") if isinstance(header, dict) else None
-        if not isinstance(token, str):
+        if not isinstance(header, dict) or not isinstance(header.get("token"), str):
             raise self.unreadable("its header is not one that this version writes")
-        self.token = token
-        kept: dict[str, Any] = header
-        return kept
+        self.token = header["token"]
+        return header
+
+    def renew(self) -> None:
+        """Choose another token: what is written below it counts once `begin` has returned."""
+        self.token = uuid4().hex
 
     async def begin(self, header: dict[str, Any]) -> None:
-        """Begin a record; what was recorded before counts no more."""
-        self.token = uuid4().hex
+        """Write the header with the token, a new one where there is none yet.
+
+        What was recorded below another token counts no more.
+        """
+        if not self.token:
+            self.renew()
         await self.set("header", {**header, "token": self.token})
 
     async def get(self, key: str) -> Any:
         """Return the value of a key below the prefix; None where there is none."""
         return await self._ask("read", self.store.get, self.prefix + key)
 
-    async def set(self, key: str, value: Any) -> None:
-        """Write it; durable on return."""
-        await self._ask("written", self.store.set, self.prefix + key, value)
+    async def set(self, key: str, value: Any, part: str = "") -> None:
+        """Write it; durable on return.
+
+        Args:
+            part: Goes before "the record of" in the message of a store that does not do it.
+        """
+        await self._ask("written", self.store.set, self.prefix + key, value, part=part)
 
     async def clear(self) -> None:
-        """Forget everything; cut off in the middle, nothing of it counts any more."""
-        await self._ask("cleared", self.store.delete, f"{self.prefix}header")
-        await self._ask("cleared", self.store.delete_pattern, f"{self.prefix}*")
+        """Forget everything.
 
-    async def _ask(self, done: str, ask: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        It counts no more once the header is gone: cut off after that, or with a store that does
+        not remove the rest (which is logged), it leaves only what takes room.
+        """
+        await self._ask("cleared", self.store.delete, f"{self.prefix}header")
+        try:
+            await self._ask("cleared", self.store.delete_pattern, f"{self.prefix}*")
+        except (StoreError, NotStorableError) as error:
+            logger.warning(
+                "%s, run %r, is over; what was recorded is not removed, and counts no more: %s",
+                self.what,
+                self.run_id,
+                describe(error),
+            )
+
+    async def _ask(
+        self, done: str, ask: Callable[..., Awaitable[Any]], *args: Any, part: str = ""
+    ) -> Any:
         try:
             answer = await ask(*args)
             if answer.is_ok():
@@ -133,7 +170,7 @@ class RecordedRun:
             raise failure
         cause = failure if isinstance(failure, BaseException) else None
         raise StoreError(
-            f"the record of {self.what}, run {self.run_id!r}, cannot be {done}: "
+            f"{part}the record of {self.what}, run {self.run_id!r}, cannot be {done}: "
             f"{describe(failure)}",
             hint="mend the store, and run again with the same run_id: what is recorded stands",
             cause=cause,
@@ -144,5 +181,5 @@ class RecordedRun:
         return StoreCorruptedError(
             f"the record of {self.what}, run {self.run_id!r}, is damaged or of another version: "
             f"{problem}",
-            hint="run again with another run_id",
+            hint="run again with another run_id, or another version or name of the definition",
         )

@@ -67,16 +67,22 @@ async def within_timeout(
     """Return the outcome of the body, an `Err(WorkflowTimeoutError)` where its time was up."""
     if step.timeout is None:
         return await body(context)
-    with trio.move_on_after(step.timeout):
-        return await body(context)
+    try:
+        with trio.move_on_after(step.timeout):
+            return await body(context)
+    except Exception as error:  # noqa: BLE001 - a group, of which the scope took its part
+        return Err(error_of(error))
     # Here only where the limit itself cut the body off: not for a `TimeoutError` of the body's
     # own, nor for a cancellation from further out.
-    return Err(
-        WorkflowTimeoutError(
-            f"step {step.name!r} was stopped: it took longer than {step.timeout:g} s",
-            step_name=step.name,
-            details={"timeout": step.timeout},
-        )
+    return Err(late(step))
+
+
+def late(step: Limits) -> WorkflowTimeoutError:
+    """Return the error of a step whose time was up."""
+    return WorkflowTimeoutError(
+        f"step {step.name!r} was stopped: it took longer than {step.timeout:g} s",
+        step_name=step.name,
+        details={"timeout": step.timeout},
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any, Final, final
 
 import trio
 
-from lexigram_actors.checks import number, require, text, whole
+from lexigram_actors.checks import given, number, require, text, whole
 from lexigram_actors.drawing import to_dot, to_mermaid
+from lexigram_actors.host.recorded import cache_in
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.pipeline.checkpoint import Checkpoint
 from lexigram_actors.pipeline.context import PipelineContext
@@ -18,7 +19,7 @@ from lexigram_actors.pipeline.run import CLEANUP_TIMEOUT, Level, execution_error
 from lexigram_actors.pipeline.steps import FunctionStep, PipelineStep, as_step
 from lexigram_actors.pipeline.tree import checked_tree
 from lexigram_actors.result import Err, Ok, Result
-from lexigram_actors.storage.ports import CacheBackendProtocol
+from lexigram_actors.storage.ports import CacheBackendProtocol, Store
 
 DEFAULT_RUN_ID: Final = "default"
 
@@ -35,7 +36,8 @@ class Pipeline:
         name: The pipeline's name.
         steps: `PipelineStep`s or `Runnable`s. None at all is fine.
         checkpoint_store: Keeps the result of each step that completed, by the pipeline's name,
-            version and the run's id, until the run completes. None: nothing is kept.
+            version and the run's id, until the run completes: a store, or a cache. None: nothing
+            is kept.
         version: Of the definition, at least 1. A run does not go on from another version's record.
         max_concurrency: How many steps run side by side. Steps inside a `ParallelStep` count as
             one.
@@ -44,14 +46,14 @@ class Pipeline:
     Raises:
         ConfigurationError: The steps cannot run (each problem is listed), or another argument is
             out of its range. It is a `ValueError`.
-        TypeError: What is given as a step is none, or the store has not the methods of one.
+        TypeError: What is given as a step is none, or the store is neither a store nor a cache.
     """
 
     def __init__(
         self,
         name: str,
         steps: Sequence[Any] = (),
-        checkpoint_store: CacheBackendProtocol | None = None,
+        checkpoint_store: CacheBackendProtocol | Store | None = None,
         *,
         version: int = 1,
         max_concurrency: int = 1,
@@ -61,16 +63,16 @@ class Pipeline:
         require("version", version, whole(least=1))
         require("max_concurrency", max_concurrency, whole(least=1))
         require("cleanup_timeout", cleanup_timeout, number(least=0, unbounded=True))
-        if checkpoint_store is not None and not isinstance(checkpoint_store, CacheBackendProtocol):
+        cache = cache_in(checkpoint_store)
+        if cache is None and checkpoint_store is not None:
             raise TypeError(
-                f"checkpoint_store must have the methods of CacheBackendProtocol, and is "
-                f"{checkpoint_store!r}; of a store, pass its .cache"
+                f"checkpoint_store must be a store or a cache, not {given(checkpoint_store)}"
             )
         self._name = name
         self._version = version
         self.max_concurrency = max_concurrency
         self.cleanup_timeout = cleanup_timeout
-        self._store = checkpoint_store
+        self._cache = cache
         self._use([as_step(each) for each in steps])
 
     @property
@@ -144,15 +146,20 @@ class Pipeline:
         Cancelled, no task is left, started steps are cleaned up, and the context tells what was
         done. `KeyboardInterrupt` and `SystemExit` pass through.
         """
+        if not isinstance(run_id, str):
+            raise TypeError(f"run_id must be a str, and is {run_id!r}")
+        return await self._execute(initial_context, fail_fast, run_id)
+
+    async def _execute(
+        self, initial_context: PipelineContext | None, fail_fast: bool, run_id: str | None
+    ) -> Result[PipelineContext, Exception]:
         context = PipelineContext(self._name) if initial_context is None else initial_context
         if not isinstance(context, PipelineContext):
             raise TypeError(f"initial_context must be a PipelineContext, and is {context!r}")
-        if not isinstance(run_id, str):
-            raise TypeError(f"run_id must be a str, and is {run_id!r}")
         context.metadata["run_id"] = run_id
-        if self._store is None:
+        if self._cache is None or run_id is None:
             return await self._run(context, fail_fast)
-        checkpoint = Checkpoint(self._store, self._name, self._version, run_id)
+        checkpoint = Checkpoint(self._cache, self._name, self._version, run_id)
         with checkpoint.claimed():
             return await self._run(context, fail_fast, checkpoint)
 
@@ -192,13 +199,13 @@ class Pipeline:
         """Run as a part of something else; return `Ok` of the results by step.
 
         The run has a context of its own, with the metadata `"input"`, the input given, and
-        `"parent"`, what the surroundings know.
+        `"parent"`, what the surroundings know. Without a run id nothing is recorded, whether or
+        not there is a checkpoint store: there is no name under which it could go on.
         """
         own = PipelineContext(
             self._name, metadata={"input": context.input, "parent": dict(context.state)}
         )
-        run_id = DEFAULT_RUN_ID if context.run_id is None else context.run_id
-        result = await self.execute(own, run_id=run_id)
+        result = await self._execute(own, True, context.run_id)
         return result.map_sync(lambda done: done.step_results)
 
     def as_step(

@@ -1,11 +1,8 @@
 """One run of a pipeline: its steps beside each other, and those inside them.
 
-Steps that run one at a time are run by the task of the caller, without a nursery; a scope is
-opened only for a step that has a time limit or a cleanup. Steps that run side by side have a task
-each, and there is no barrier between them: one that ends starts those that waited for it alone.
-
-A step that is quick and never waits costs less than a checkpoint, so there is not one for each,
-but one after 100 steps or 1 ms, whichever is first: others, and a cancellation, wait no longer.
+Steps that run one at a time are run by the task of the caller, without a nursery (`Sequence`).
+Steps that run side by side have a task each, and there is no barrier between them: one that ends
+starts those that waited for it alone.
 """
 
 from __future__ import annotations
@@ -13,15 +10,13 @@ from __future__ import annotations
 import contextvars
 import math
 from functools import partial
-from inspect import isawaitable
-from types import CoroutineType
 from typing import Any, cast, final
 
 import trio
 
 from lexigram_actors.errors import PipelineExecutionError
 from lexigram_actors.errors.base import sole_error
-from lexigram_actors.pipeline.attempts import Body, attempt, caught, error_of, within_timeout
+from lexigram_actors.pipeline.attempts import Body, attempt, caught, within_timeout
 from lexigram_actors.pipeline.context import PipelineContext
 from lexigram_actors.pipeline.helpers import (
     clean_up,
@@ -32,14 +27,12 @@ from lexigram_actors.pipeline.helpers import (
 )
 from lexigram_actors.pipeline.plan import Progress
 from lexigram_actors.pipeline.recording import Record, Run
+from lexigram_actors.pipeline.sequence import Sequence
 from lexigram_actors.pipeline.steps import CompositeStep, FunctionStep
 from lexigram_actors.pipeline.tree import Node, Tree, checked_tree
 from lexigram_actors.result import Err, Ok, Result
 
 CLEANUP_TIMEOUT = 30.0
-
-LONGEST_TURN = 100
-TURN_SECONDS = 0.001
 
 
 @final
@@ -62,6 +55,7 @@ class Level:
         "_starting",
         "culprit",
         "fail_fast",
+        "has_failed",
         "limit",
         "outer",
         "records",
@@ -78,12 +72,13 @@ class Level:
         self.fail_fast = fail_fast
         self.outer = outer
         self.culprit: str | None = None
+        self.has_failed = False
         self.records: list[Record | None] = [None] * len(tree.nodes)
 
     async def execute(self) -> None:
         """Run the steps; what failed is in the records. Cancelled, no task is left."""
         if self.limit == 1 or len(self.tree.nodes) <= 1:
-            await self._one_by_one()
+            await Sequence(self).run()
         else:
             await self._side_by_side()
 
@@ -93,62 +88,12 @@ class Level:
         Of a step that failed because of steps inside it, theirs.
         """
         found: dict[str, Exception] = {}
+        if not self.has_failed:
+            return found
         for node, record in zip(self.tree.nodes, self.records, strict=True):
             if record is not None and record.error is not None:
                 found |= failures_of(node, record.error)
         return found
-
-    # --- one at a time ----------------------------------------------------------------------
-
-    async def _one_by_one(self) -> None:
-        nodes, plan, context = self.tree.nodes, self.tree.plan, self.run.context
-        broken: dict[int, int] = {}
-        unrecorded = self.run.checkpoint is None
-        pause = now = trio.current_time()
-        left = LONGEST_TURN
-        for position in plan.order:
-            if broken and (culprit := plan.culprit(position, broken)) is not None:
-                broken[position] = culprit
-                self._skip_behind(position, culprit)
-                continue
-            if not left or now - pause > TURN_SECONDS:
-                await trio.lowlevel.checkpoint()
-                pause = now = trio.current_time()
-                left = LONGEST_TURN
-            left -= 1
-            node = nodes[position]
-            step: Any = node.step
-            if (
-                unrecorded
-                and node.is_function
-                and step.timeout is step.skip_condition is step.cleanup_func is None
-                and step.resilience is None
-            ):
-                # A mere function: as in `_step`, at a third of its time. One look at the clock
-                # serves for the end of it and the beginning of the next.
-                try:
-                    value = step.func(context)
-                    if type(value) is CoroutineType or isawaitable(value):
-                        value = await value
-                except Exception as error:  # noqa: BLE001 - whatever it is, the step failed
-                    value = Err(error)
-                except BaseException:
-                    self._cut_off(node, now)
-                    raise
-                if type(value) is Err:
-                    record = await self._failed_plainly(node, error_of(value.error), now)
-                else:
-                    result = value.value if type(value) is Ok else value
-                    record = self.run.complete(node.name, result, trio.current_time() - now)
-                now += record.duration
-            else:
-                record = await self._step(node)
-                now = trio.current_time()
-            self.records[position] = record
-            if record.error is not None:
-                broken[position] = position
-                if self.fail_fast:
-                    return
 
     # --- side by side -----------------------------------------------------------------------
 
@@ -180,28 +125,21 @@ class Level:
         position = self._progress.take()
         assert position is not None  # each task was started for a step that was ready
         node = self.tree.nodes[position]
-        record = self.records[position] = await self._step(node)
+        record = self.records[position] = await self.step(node)
         self._in_flight -= 1
         failed = record.error is not None
+        self.has_failed |= failed
         if failed and self.fail_fast:
             self.culprit = self.culprit or node.name
             self._nursery.cancel_scope.cancel()
         if self.culprit is None:
             for each, culprit in self._progress.end(position, failed=failed):
-                self._skip_behind(each, culprit)
+                self.skip_behind(each, culprit)
             self._start_ready()
 
     # --- one step ---------------------------------------------------------------------------
 
-    async def _failed_plainly(self, node: Node, error: Exception, started: float) -> Record:
-        try:
-            result = await recover(node.step, self.run.context, error)
-        except BaseException:
-            self._cut_off(node, started)
-            raise
-        return self._ended(node, result, started)
-
-    async def _step(self, node: Node) -> Record:
+    async def step(self, node: Node) -> Record:
         """Run a step, with all that stands around its work; return its record.
 
         What fails is in the record. Cancelled, it has a record too, and is cleaned up.
@@ -213,10 +151,10 @@ class Level:
         try:
             skip = await wants_skip(step, run.context)
         except BaseException:
-            self._cut_off(node, started)
+            self.cut_off(node, started)
             raise
         if isinstance(skip, Err):
-            return self._ended(node, skip, started)
+            return self.ended(node, skip, started)
         if skip.unwrap():
             return run.skip(node.name, "its skip condition is met", trio.current_time() - started)
         return await self._work(node, started)
@@ -229,9 +167,9 @@ class Level:
                 if isinstance(result, Err):
                     result = await recover(step, run.context, result.error)
             except BaseException:
-                self._cut_off(node, started)
+                self.cut_off(node, started)
                 raise
-            record = self._ended(node, result, started)
+            record = self.ended(node, result, started)
             if isinstance(result, Ok):
                 await run.save(node, result.value)
             return record
@@ -271,18 +209,18 @@ class Level:
 
     # --- records ----------------------------------------------------------------------------
 
-    def _ended(self, node: Node, result: Result[Any, Exception], started: float) -> Record:
+    def ended(self, node: Node, result: Result[Any, Exception], started: float) -> Record:
         duration = trio.current_time() - started
         if isinstance(result, Err):
             return self.run.fail(node.name, result.error, duration)
         return self.run.complete(node.name, result.value, duration)
 
-    def _skip_behind(self, position: int, culprit: int) -> None:
+    def skip_behind(self, position: int, culprit: int) -> None:
         names = self.tree.plan.names
         reason = f"dependency {names[culprit]!r} failed"
         self.records[position] = self.run.skip(names[position], reason)
 
-    def _cut_off(self, node: Node, started: float) -> None:
+    def cut_off(self, node: Node, started: float) -> None:
         """Keep that a step was stopped by something that is no failure of it."""
         self.run.skip(node.name, self._why_cut_off(), trio.current_time() - started)
 

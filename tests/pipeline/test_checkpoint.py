@@ -18,6 +18,7 @@ from lexigram_actors import (
     WorkflowStateError,
     open_store,
 )
+from lexigram_actors.host import RunContext
 from lexigram_actors.pipeline import ConditionalStep, ParallelStep, Pipeline, PipelineContext, step
 from lexigram_actors.storage import MemoryStore
 from tests.pipeline.helpers import Notes, reason, records
@@ -290,7 +291,7 @@ async def test_a_store_that_cannot_be_read_or_begun_stops_the_run_before_any_ste
     assert notes == []
 
 
-@pytest.mark.parametrize("garbage", [{"format": 99}, "text", {"format": 1}])
+@pytest.mark.parametrize("garbage", [{"format": 99, "token": "t"}, "text", {"format": 1}])
 async def test_a_record_of_another_form_is_refused_and_left_untouched(garbage: Any) -> None:
     store = Watched()
     pipeline = Pipeline("p", [step("a", lambda _: 1), step("b", lambda _: Err(OSError()))], store)
@@ -303,23 +304,78 @@ async def test_a_record_of_another_form_is_refused_and_left_untouched(garbage: A
     assert store.keys == before
 
 
-async def test_a_clearing_cut_off_in_the_middle_is_no_record_of_a_later_run() -> None:
-    class Stuck(Watched):
-        async def delete_pattern(self, pattern: str) -> Any:
-            raise OSError("gone")
+class Stuck(Watched):
+    """Removes single keys only."""
 
+    async def delete_pattern(self, pattern: str) -> Any:
+        raise OSError("gone")
+
+
+async def test_a_run_whose_record_is_not_removed_completes_and_says_so_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Stuck()
+    assert (await Pipeline("p", [step("a", lambda _: 1)], store).execute(run_id="r")).is_ok()
+    assert len(store.keys) == 1
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "OSError: gone" in caplog.text
+    assert "'r'" in caplog.text
+
+
+async def test_what_was_not_removed_is_no_record_of_a_later_run() -> None:
     store, notes = Stuck(), Notes()
     closed = [False, True, False]
     gate = step("gate", lambda _: Err(OSError()) if closed.pop(0) else None)
     pipeline = Pipeline("p", [gate, notes.step("a")], store)
-    context = PipelineContext("p")
-    with pytest.raises(StoreError, match="cleared"):
-        await pipeline.execute(context)
-    assert context.step_results == {"gate": None, "a": "A"}
+    assert (await pipeline.execute()).is_ok()
     assert (await pipeline.execute()).is_err()
+    assert (await pipeline.execute()).is_ok()
+    assert notes.count("+a") == 2
+
+
+async def test_a_header_that_cannot_be_removed_fails_the_run_and_is_gone_on_from() -> None:
+    class Fixed(Watched):
+        broken = True
+
+        async def delete(self, key: str) -> Any:
+            return Err(OSError("locked")) if self.broken else await super().delete(key)
+
+    store, notes = Fixed(), Notes()
+    pipeline = Pipeline("p", [notes.step("a")], store)
     with pytest.raises(StoreError, match="cleared"):
         await pipeline.execute()
-    assert notes.count("+a") == 2
+    store.broken = False
+    assert records((await pipeline.execute()).unwrap()) == {"a": "skipped"}
+    assert notes == ["+a", "-a"]
+
+
+async def test_a_store_is_taken_as_well_as_its_cache() -> None:
+    store, notes = MemoryStore(), Notes()
+    broken = [True]
+    fragile = step("b", lambda _: Err(OSError()) if broken[0] else 1)
+    assert (await Pipeline("p", [notes.step("a"), fragile], store).execute()).is_err()
+    broken[0] = False
+    assert (await Pipeline("p", [notes.step("a"), fragile], store.cache).execute()).is_ok()
+    assert notes == ["+a", "-a"]
+
+
+async def test_runs_without_an_id_are_not_recorded_and_do_not_meet(autojump_clock: object) -> None:
+    store, notes = Watched(), Notes()
+    pipeline = Pipeline("p", [notes.step("a", sleep=1)], store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run, RunContext())
+        nursery.start_soon(pipeline.run, RunContext())
+    assert notes == ["+a", "+a", "-a", "-a"]
+    assert store.calls == []
+
+
+async def test_a_pipeline_inside_one_that_is_not_recorded_is_not_recorded_either() -> None:
+    store = Watched()
+    seen: list[Any] = []
+    inner = Pipeline("inner", [step("x", lambda c: seen.append(c.get_metadata("run_id")))], store)
+    assert (await Pipeline("outer", [inner]).run(RunContext())).is_ok()
+    assert seen == [None]
+    assert store.calls == []
 
 
 @pytest.mark.parametrize("limit", [1, 2])

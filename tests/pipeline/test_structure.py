@@ -104,7 +104,7 @@ def test_what_is_no_step_no_function_and_no_list_of_names_is_refused() -> None:
         ConditionalStep("a", 3, named("b"))
     with pytest.raises(TypeError, match="list of names"):
         FunctionStep("a", nothing, "b")
-    with pytest.raises(TypeError, match=r"\.cache"):
+    with pytest.raises(TypeError, match="a store or a cache, not"):
         Pipeline("p", [], object())
 
 
