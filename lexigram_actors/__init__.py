@@ -132,6 +132,8 @@ from lexigram_actors.graph import (
 from lexigram_actors.host import (
     RunContext,
     Runnable,
+    run_actor,
+    run_supervised,
 )
 from lexigram_actors.kernel import (
     Actor,
@@ -354,5 +356,7 @@ __all__ = [
     "open_system",
     "parallel",
     "pipeline_step",
+    "run_actor",
+    "run_supervised",
     "step",
 ]
