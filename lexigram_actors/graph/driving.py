@@ -9,7 +9,8 @@ from lexigram_actors.graph.continuation import in_order, snapshot_of
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import GraphResult, PendingQuestion
 from lexigram_actors.graph.outcome import error_of, node_results, result_of
-from lexigram_actors.graph.stretch import Recorder, Stretch, Watcher
+from lexigram_actors.graph.stretch import Stretch
+from lexigram_actors.graph.watching import Recorder, Watcher
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.storage import Codec
 

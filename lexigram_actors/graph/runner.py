@@ -38,8 +38,8 @@ from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.journal import Entry, Journal, Snapshot, journal_of, keeper_of
 from lexigram_actors.graph.models import GraphResult
 from lexigram_actors.graph.state import WorkflowState
-from lexigram_actors.graph.stretch import Recorder
 from lexigram_actors.graph.visits import Visit
+from lexigram_actors.graph.watching import Recorder
 from lexigram_actors.host.recorded import claimed
 from lexigram_actors.result import Result
 

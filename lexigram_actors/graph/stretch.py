@@ -23,26 +23,20 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Protocol, final
+from typing import final
 
 import trio
 from trio.lowlevel import checkpoint, current_clock
 
-from lexigram_actors.errors import (
-    CycleDetectedError,
-    GraphTimeoutError,
-    HumanInputRequiredError,
-    WorkflowTimeoutError,
-)
+from lexigram_actors.errors import CycleDetectedError, HumanInputRequiredError
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.graph.alarm import Alarm
 from lexigram_actors.graph.definition import State
 from lexigram_actors.graph.execution import Execution
+from lexigram_actors.graph.lateness import be_late, was_late
 from lexigram_actors.graph.models import (
     Command,
-    GraphEvent,
     NodeFinished,
     NodeStarted,
     StateUpdated,
@@ -53,23 +47,10 @@ from lexigram_actors.graph.routing import taken_apart
 from lexigram_actors.graph.state import ITERATION
 from lexigram_actors.graph.tokens import token_sink
 from lexigram_actors.graph.visits import Visit
+from lexigram_actors.graph.watching import Recorder, Watcher
 from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS
 
-Recorder = Callable[[Visit], Awaitable[None] | None]
-"""Records a visit; what it returns, if it has to wait, is awaited."""
-
 current_time = trio.current_time
-
-
-class Watcher(Protocol):
-    """Whoever is told of what happens in a run."""
-
-    @property
-    def is_full(self) -> bool: ...
-
-    async def wait_room(self) -> None: ...
-
-    def tell(self, event: GraphEvent, /) -> None: ...
 
 
 @final
@@ -143,7 +124,7 @@ class Stretch:
             end = current_time()
             execution.spend(end - now)
         if (alarm.scope.cancelled_caught or end >= until) and not execution.is_over:
-            self._be_late()
+            be_late(execution, next(iter(self._running), None), alarm)
         while self._unrecorded and self._record is not None:
             visit = next(iter(self._unrecorded))
             await self._recorded(visit, self._record)
@@ -217,11 +198,11 @@ class Stretch:
         """Work in the nursery; the last to leave puts the lights out."""
         if visit is not None:
             await self._work(visit, current_time())
-        self._rest()
         self._tasks -= 1
-        if not self._tasks:
-            for timer in self._timers.values():
-                timer.cancel()
+        if self._tasks:
+            self._rest()
+        for timer in self._timers.values() if not self._tasks else ():
+            timer.cancel()
 
     # --- one node after the other -----------------------------------------------------------
 
@@ -287,7 +268,7 @@ class Stretch:
                 del running[visit]
                 if running:
                     self._look_after_eldest(now)
-            if now - began >= timeout and self._was_late(visit):
+            if now - began >= timeout and was_late(execution, visit, alarm):
                 return
             if visit.is_shared:
                 visit.state = state = state.copy()
@@ -406,7 +387,7 @@ class Stretch:
         self._running[visit] = None  # it is there already where it did not run alone
         sole = sole_error(error)
         if self._alarm.scope.cancel_called and not execution.is_over:
-            self._be_late()
+            be_late(execution, next(iter(self._running)), self._alarm)
         visit.ended = current_time()
         del self._running[visit]
         if self._running:
@@ -425,29 +406,3 @@ class Stretch:
             return error
         execution.fail_node(visit, error)
         return None
-
-    def _was_late(self, visit: Visit) -> bool:
-        """Fail a node that ended after its time, and all the same did not raise."""
-        alarm = self._alarm
-        if self._execution.is_over or alarm.is_the_runs or not alarm.scope.cancel_called:
-            return False
-        self._fail_late(visit)
-        return True
-
-    def _be_late(self) -> None:
-        """Say whose time was up."""
-        eldest = next(iter(self._running), None)
-        if self._alarm.is_the_runs or eldest is None:
-            name = None if eldest is None else eldest.node.name
-            timeout = self._execution.config.total_timeout
-            self._execution.fail(GraphTimeoutError(timeout, node=name))
-            return
-        eldest.ended = current_time()
-        self._fail_late(eldest)
-
-    def _fail_late(self, visit: Visit) -> None:
-        name, timeout = visit.node.name, self._execution.config.node_timeout
-        late = WorkflowTimeoutError(
-            f"node {name!r} did not end within {timeout:g} s (node_timeout)", step_name=name
-        )
-        self._execution.fail_node(visit, late)
