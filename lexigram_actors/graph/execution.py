@@ -151,18 +151,13 @@ class Execution:
         self.make_ready(visit)
 
     def _joined(self, node: CompiledNode, arrivals: Sequence[Arrival]) -> Visit:
-        parents = tuple(arrival.visit for arrival in arrivals)
+        """Return an execution after several arrivals, which stand in merge order."""
+        parents, slots, beside = zip(*arrivals, strict=True)
         distinct = list(dict.fromkeys(parents))
         dominator = dominator_of(distinct)
-        visit = Visit(
-            node,
-            1 + max([parent.depth for parent in distinct]),
-            parents,
-            tuple(arrival.slot for arrival in arrivals),
-            merged(distinct, dominator, self.reducers, conflicts_matter=self.conflicts_matter),
-            dominator,
-        )
-        visit.side_by_side = any(arrival.side_by_side for arrival in arrivals)
+        state = merged(distinct, dominator, self.reducers, conflicts_matter=self.conflicts_matter)
+        visit = Visit(node, parents[-1].depth + 1, parents, slots, state, dominator)
+        visit.side_by_side = any(beside)
         return visit
 
     # --- what a node is shown ---------------------------------------------------------------
@@ -261,7 +256,7 @@ class Execution:
     def _arrive(self, visit: Visit, route: Route) -> None:
         target, slot, overlay, beside = route
         if overlay is None and target.is_join:
-            self.schedule.hold(target.index, Arrival(visit, slot, beside), visit.depth)
+            self.schedule.hold(target.index, (visit, slot, beside), visit.depth)
         else:
             self.schedule.begin(target.index)
             self._begin(target, visit, slot, overlay, beside)
@@ -283,8 +278,8 @@ class Execution:
         for index, arrivals in self.schedule.release():
             node = self.graph.in_order[index]
             if len(arrivals) == 1:
-                arrival = arrivals[0]
-                self._begin(node, arrival.visit, arrival.slot, None, arrival.side_by_side)
+                parent, slot, beside = arrivals[0]
+                self._begin(node, parent, slot, None, beside)
                 continue
             try:
                 self.make_ready(self._joined(node, sorted_arrivals(arrivals)))

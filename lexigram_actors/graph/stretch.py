@@ -158,28 +158,31 @@ class Stretch:
         ready = execution.ready
         if not ready or execution.is_over:
             return None
-        alone = self._nursery is None
-        if alone and execution.questions and execution.may_expire:
+        nursery = self._nursery
+        if nursery is None and self._needs_nursery():
             return None
         if isinstance(ready, deque):
-            if alone and len(ready) > 1:
-                return None
             visit = ready.popleft()
+        elif len(self._running) + self._waiting < execution.limit:
+            visit = heapq.heappop(ready)
         else:
             beside = execution.beside()
-            if alone and len(ready) > 1 and (execution.limit > 1 or beside is not None):
+            if beside is None:
                 return None
-            if len(self._running) + self._waiting < execution.limit:
-                visit = heapq.heappop(ready)
-            elif beside is not None:
-                visit = beside
-                ready.remove(visit)
-                heapq.heapify(ready)
-            else:
-                return None
-        if ready and not self._helpers and self._nursery is not None:
-            self._call_helpers(self._nursery, 1)
+            visit = beside
+            ready.remove(visit)
+            heapq.heapify(ready)
+        if ready and nursery is not None and not self._helpers:
+            self._call_helpers(nursery, 1)
         return visit
+
+    def _needs_nursery(self) -> bool:
+        """Say whether several of those that are ready may run at once, or a question expire."""
+        execution = self._execution
+        if execution.questions and execution.may_expire:
+            return True
+        several = len(execution.ready) > 1
+        return several and (execution.limit > 1 or execution.beside() is not None)
 
     def _call_helpers(self, nursery: trio.Nursery, most: int) -> None:
         while self._helpers < most and self._helpers < len(self._execution.ready):

@@ -115,16 +115,9 @@ def follows(visit: Visit, node: CompiledNode) -> bool:
     return False
 
 
-@final
-class Arrival:
-    """A visit that has finished and leads on to a node, by its `slot`-th edge."""
-
-    __slots__ = ("side_by_side", "slot", "visit")
-
-    def __init__(self, visit: Visit, slot: int, side_by_side: bool) -> None:
-        self.visit = visit
-        self.slot = slot
-        self.side_by_side = side_by_side
+Arrival = tuple[Visit, int, bool]
+"""A visit that has finished and leads on to a node; by which of its edges; whether that edge lets
+the node run beside others. A plain tuple, for one is made for each branch."""
 
 
 # --- order -----------------------------------------------------------------------------------
@@ -190,14 +183,14 @@ def _coarse(visit: Visit) -> int:
 
 def sorted_arrivals(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
     """Return arrivals in merge order of their visits, those of one visit by slot."""
-    by_place = {each.visit.depth << 32 | each.visit.node.index: each for each in arrivals}
+    by_place = {each[0].depth << 32 | each[0].node.index: each for each in arrivals}
     if len(by_place) == len(arrivals):
         return [by_place[place] for place in sorted(by_place)]
     return sorted(arrivals, key=cmp_to_key(_compare_arrivals))
 
 
 def _compare_arrivals(one: Arrival, other: Arrival) -> int:
-    return compare(one.visit, other.visit) or one.slot - other.slot
+    return compare(one[0], other[0]) or one[1] - other[1]
 
 
 # --- state -----------------------------------------------------------------------------------
