@@ -117,8 +117,7 @@ class Execution:
     def begin(self) -> None:
         """Make the entry ready."""
         entry = self.graph.entry
-        visit = Visit(entry, 1, (self.start,), (0,), self.start.state, self.start)
-        visit.is_shared = True
+        visit = Visit(entry, 1, (self.start,), (0,), self.start.state, self.start, True)
         self.schedule.begin(entry.index)
         self.make_ready(visit)
 
@@ -139,14 +138,13 @@ class Execution:
         self, node: CompiledNode, parent: Visit, slot: int, overlay: State | None, beside: bool
     ) -> None:
         """Make an execution ready that was begun in the schedule, after one arrival."""
-        visit = Visit(node, parent.depth + 1, (parent,), (slot,), parent.state, parent)
+        is_fork = len(parent.routes) > 1
+        visit = Visit(node, parent.depth + 1, (parent,), (slot,), parent.state, parent, is_fork)
         if overlay is not None:
             visit.overlay = overlay
         if beside:
             visit.side_by_side = True
-        if len(parent.routes) > 1:
-            visit.is_shared = True
-        else:
+        if not is_fork:
             parent.state = None
         self.make_ready(visit)
 
@@ -266,8 +264,14 @@ class Execution:
             for route in routes:
                 self._arrive(visit, route)
             return
+        depth, parents, state = visit.depth + 1, (visit,), visit.state
         for target, slot, overlay, beside in routes:
-            self._begin(target, visit, slot, overlay, beside)
+            follower = Visit(target, depth, parents, (slot,), state, visit, True)
+            if overlay is not None:
+                follower.overlay = overlay
+            if beside:
+                follower.side_by_side = True
+            self.make_ready(follower)
 
     def _release(self) -> None:
         """Begin what needs to be held no longer.

@@ -3,9 +3,10 @@
 **Who does the work.** There is no task that hands out work. Whoever finishes a node decides at
 once, in a plain call of the `Execution`, what may start next, and goes on with it. A line of nodes
 runs in the caller's own task, without a nursery. Where several nodes are ready at once, a nursery
-is opened, and a helper is called: it takes one node, and calls two more helpers before it starts on
-it. So of nodes that wait, all are under way after a few passes of Trio's scheduler; and nodes that
-do not wait are run one after the other by the task that is at it, at a fraction of a task each.
+is opened. A task that is about to wait while others are ready calls two helpers, tasks that take
+what is ready, and do the same in their turn. So of nodes that wait, all are under way after a few
+passes of Trio's scheduler; and nodes that do not wait are run one after the other by the task that
+is at it, which costs no task at all.
 
 **Time.** All nodes of a run have the same time-out, and one that is late ends the run. So one
 cancel scope serves them all (see `Alarm`).
@@ -24,6 +25,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from math import inf
+from types import CoroutineType
 from typing import final
 
 import trio
@@ -45,6 +47,7 @@ from lexigram_actors.graph.models import (
 from lexigram_actors.graph.questions import Question
 from lexigram_actors.graph.routing import taken_apart
 from lexigram_actors.graph.state import ITERATION
+from lexigram_actors.graph.suspended import Suspended
 from lexigram_actors.graph.tokens import token_sink
 from lexigram_actors.graph.visits import Visit
 from lexigram_actors.graph.watching import Recorder, Watcher
@@ -149,7 +152,7 @@ class Stretch:
     # --- what starts ------------------------------------------------------------------------
 
     def _next(self) -> Visit | None:
-        """Take something for this task from what is ready, and see to it that others are helped.
+        """Take something for this task from what is ready.
 
         None where nothing may start, or where it has to be started beside others and the nursery
         for that is still to be opened.
@@ -158,8 +161,7 @@ class Stretch:
         ready = execution.ready
         if not ready or execution.is_over:
             return None
-        nursery = self._nursery
-        if nursery is None and self._needs_nursery():
+        if self._nursery is None and self._needs_nursery():
             return None
         if isinstance(ready, deque):
             visit = ready.popleft()
@@ -172,8 +174,6 @@ class Stretch:
             visit = beside
             ready.remove(visit)
             heapq.heapify(ready)
-        if ready and nursery is not None and not self._helpers:
-            self._call_helpers(nursery, 1)
         return visit
 
     def _needs_nursery(self) -> bool:
@@ -184,18 +184,22 @@ class Stretch:
         several = len(execution.ready) > 1
         return several and (execution.limit > 1 or execution.beside() is not None)
 
-    def _call_helpers(self, nursery: trio.Nursery, most: int) -> None:
-        while self._helpers < most and self._helpers < len(self._execution.ready):
+    def _call_helpers(self) -> None:
+        """Before this task waits: see to it that others take what is ready, where they may."""
+        execution, nursery = self._execution, self._nursery
+        if nursery is None or execution.is_over:
+            return
+        room = execution.limit - len(self._running) - self._waiting
+        if execution.beside() is not None:
+            room = inf
+        while self._helpers < min(2, room, len(execution.ready)):
             self._helpers += 1
             self._tasks += 1
-            nursery.start_soon(self._help, nursery)
+            nursery.start_soon(self._help)
 
-    async def _help(self, nursery: trio.Nursery) -> None:
+    async def _help(self) -> None:
         self._helpers -= 1
-        visit = self._next()
-        if visit is not None:
-            self._call_helpers(nursery, 2)
-        await self._work_on(visit)
+        await self._work_on(self._next())
 
     async def _work_on(self, visit: Visit | None) -> None:
         """Work in the nursery; the last to leave puts the lights out."""
@@ -248,8 +252,21 @@ class Stretch:
             try:
                 if answers and visit in answers:
                     returned = await node.node.resume_nested(view, answers.pop(visit))
-                else:
+                elif alone or not execution.ready or self._helpers:
                     returned = await node.execute(view)
+                else:  # others are ready: should it wait, somebody has to start them
+                    awaitable = node.execute(view)
+                    if type(awaitable) is not CoroutineType:
+                        self._call_helpers()
+                        returned = await awaitable
+                    else:
+                        try:
+                            trap = awaitable.send(None)
+                        except StopIteration as done:
+                            returned = done.value
+                        else:
+                            self._call_helpers()
+                            returned = await Suspended(awaitable, trap)
                 update = None
                 if type(returned) is dict:
                     for key in returned:
@@ -329,7 +346,12 @@ class Stretch:
         self._waiting -= 1
 
     def _rest(self) -> None:
-        """Where no node runs, let no deadline pass that is nobody's."""
+        """Before this task waits for something else than a node: let nothing be held up.
+
+        Others are to take what is ready; and where no node runs, no deadline may pass that is
+        nobody's.
+        """
+        self._call_helpers()
         if not self._running:
             self._alarm.rest()
 
@@ -370,15 +392,15 @@ class Stretch:
         """Let a question expire while something else still runs."""
         if self._execution.questions[visit].expires_after < inf:
             self._timers[visit] = trio.CancelScope()
-            nursery.start_soon(self._expire_in_time, visit, nursery)
+            nursery.start_soon(self._expire_in_time, visit)
 
-    async def _expire_in_time(self, visit: Visit, nursery: trio.Nursery) -> None:
+    async def _expire_in_time(self, visit: Visit) -> None:
         execution = self._execution
         with self._timers[visit]:
             await trio.sleep(execution.questions[visit].seconds_left)
             if not execution.is_over:
                 execution.expire(visit)
-                self._call_helpers(nursery, 2)
+                self._call_helpers()
         del self._timers[visit]
 
     # --- what goes wrong --------------------------------------------------------------------

@@ -54,6 +54,7 @@ class Visit:
         "dominator",
         "ended",
         "ends",
+        "is_shared",
         "node",
         "parents",
         "routes",
@@ -62,7 +63,6 @@ class Visit:
         "state",
         "update",
     )
-    is_shared = False
     overlay: State | None = None
     side_by_side = False
 
@@ -81,6 +81,7 @@ class Visit:
         slots: tuple[int, ...],
         state: State | None,
         dominator: Visit | None,
+        is_shared: bool = False,
     ) -> None:
         self.node = node
         self.depth = depth
@@ -88,6 +89,7 @@ class Visit:
         self.slots = slots
         self.state = state
         self.dominator = dominator
+        self.is_shared = is_shared
 
     @classmethod
     def at_start(cls, state: State) -> Visit:
