@@ -26,7 +26,7 @@ import heapq
 from collections import OrderedDict, deque
 from math import inf
 from types import CoroutineType
-from typing import final
+from typing import Any, final
 
 import trio
 from trio.lowlevel import checkpoint, current_clock
@@ -238,8 +238,6 @@ class Stretch:
                 now = await self._announce(visit, watcher)
             if now + timeout > alarm.covered and not running:
                 alarm.cover(now + timeout, now)
-            if not alone:
-                running[visit] = None
             visit.started = began = now
             state = visit.state
             assert state is not None
@@ -251,22 +249,24 @@ class Stretch:
             command: Command | None = None
             try:
                 if answers and visit in answers:
+                    running[visit] = None
+                    self._call_helpers()
                     returned = await node.node.resume_nested(view, answers.pop(visit))
-                elif alone or not execution.ready or self._helpers:
+                elif alone:
                     returned = await node.execute(view)
-                else:  # others are ready: should it wait, somebody has to start them
-                    awaitable = node.execute(view)
-                    if type(awaitable) is not CoroutineType:
-                        self._call_helpers()
-                        returned = await awaitable
-                    else:
+                else:  # should it wait, others have to take what is ready
+                    awaitable: Any = node.execute(view)
+                    if type(awaitable) is CoroutineType:
                         try:
                             trap = awaitable.send(None)
                         except StopIteration as done:
-                            returned = done.value
+                            returned, awaitable = done.value, None
                         else:
-                            self._call_helpers()
-                            returned = await Suspended(awaitable, trap)
+                            awaitable = Suspended(awaitable, trap)
+                    if awaitable is not None:
+                        running[visit] = None
+                        self._call_helpers()
+                        returned = await awaitable
                 update = None
                 if type(returned) is dict:
                     for key in returned:
@@ -284,8 +284,8 @@ class Stretch:
                 visit, now = self._next(), current_time()
                 continue
             now = visit.ended = clock()
-            if not alone:
-                del running[visit]
+            if running:
+                running.pop(visit, None)
                 if running:
                     self._look_after_eldest(now)
             if now - began >= timeout and was_late(execution, visit, alarm):
@@ -318,7 +318,7 @@ class Stretch:
                     visit = self._next()
             else:
                 execution.take_over(visit)
-                visit = self._next()
+                visit = self._next() if execution.ready else None
             left -= 1
             if visit is not None and (not left or now > until):
                 await self._checkpoint()

@@ -170,7 +170,7 @@ class Pipeline:
         tree, positions = self._tree, self._positions
         level = Level(run, tree, limit=self.max_concurrency, fail_fast=fail_fast)
         context.metadata["step_results"] = run.records
-        context.start_time, context.end_time = trio.current_time(), None
+        context.start_time, context.end_time = run.clock(), None
         try:
             if checkpoint is None:
                 await trio.lowlevel.checkpoint()  # the only one, where no step waits
@@ -180,7 +180,7 @@ class Pipeline:
         finally:
             if level.limit > 1 or not tree.is_in_order:
                 run.records.sort(key=lambda each: positions.get(each.step_name, len(positions)))
-            context.end_time = trio.current_time()
+            context.end_time = run.clock()
             context.metadata["total_duration"] = context.end_time - context.start_time
         failures = level.failures()
         return Err(execution_error(failures)) if failures else Ok(context)

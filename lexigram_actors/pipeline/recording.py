@@ -26,12 +26,12 @@ class Run:
         records: Of the steps, in the order they end.
         cleanup_timeout: Seconds that a cleanup, and the last write under a cancellation, may take.
         checkpoint: Where results are recorded; None: nowhere.
-        restored: Results recorded by earlier runs.
     """
 
     __slots__ = (
         "checkpoint",
         "cleanup_timeout",
+        "clock",
         "context",
         "records",
         "restored",
@@ -45,16 +45,16 @@ class Run:
         records: list[Record],
         cleanup_timeout: float,
         checkpoint: Checkpoint | None = None,
-        restored: dict[Path, Any] | None = None,
     ) -> None:
         self.context = context
         self.records = records
         self.cleanup_timeout = cleanup_timeout
         self.checkpoint = checkpoint
-        self.restored = restored or {}
-        self.scope: trio.CancelScope | None = (
-            None  # that of the whole run, where it has a checkpoint
-        )
+        self.restored: dict[Path, Any] = {}
+        """Results recorded by earlier runs."""
+        self.scope: trio.CancelScope | None = None
+        """That of the whole run, where it has a checkpoint."""
+        self.clock = trio.lowlevel.current_clock().current_time
         self.store_failure: Exception | None = None
 
     def complete(self, name: str, result: Any, duration: float) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import math
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, cast, final
 
@@ -75,12 +76,11 @@ class Level:
         self.has_failed = False
         self.records: list[Record | None] = [None] * len(tree.nodes)
 
-    async def execute(self) -> None:
+    def execute(self) -> Awaitable[None]:
         """Run the steps; what failed is in the records. Cancelled, no task is left."""
         if self.limit == 1 or len(self.tree.nodes) <= 1:
-            await Sequence(self).run()
-        else:
-            await self._side_by_side()
+            return Sequence(self).run()
+        return self._side_by_side()
 
     def failures(self) -> dict[str, Exception]:
         """Return what steps failed with, by step, in the order of declaration.
@@ -147,7 +147,7 @@ class Level:
         run, step = self.run, node.step
         if node.path in run.restored:
             return run.restore(node)
-        started = trio.current_time()
+        started = run.clock()
         try:
             skip = await wants_skip(step, run.context)
         except BaseException:
@@ -156,7 +156,7 @@ class Level:
         if isinstance(skip, Err):
             return self.ended(node, skip, started)
         if skip.unwrap():
-            return run.skip(node.name, "its skip condition is met", trio.current_time() - started)
+            return run.skip(node.name, "its skip condition is met", run.clock() - started)
         return await self._work(node, started)
 
     async def _work(self, node: Node, started: float) -> Record:
@@ -210,7 +210,7 @@ class Level:
     # --- records ----------------------------------------------------------------------------
 
     def ended(self, node: Node, result: Result[Any, Exception], started: float) -> Record:
-        duration = trio.current_time() - started
+        duration = self.run.clock() - started
         if isinstance(result, Err):
             return self.run.fail(node.name, result.error, duration)
         return self.run.complete(node.name, result.value, duration)
@@ -222,7 +222,7 @@ class Level:
 
     def cut_off(self, node: Node, started: float) -> None:
         """Keep that a step was stopped by something that is no failure of it."""
-        self.run.skip(node.name, self._why_cut_off(), trio.current_time() - started)
+        self.run.skip(node.name, self._why_cut_off(), self.run.clock() - started)
 
     def _why_cut_off(self) -> str:
         if self.run.store_failure is not None:

@@ -25,8 +25,9 @@ class PipelineStep(ABC):
         name: The step's name; results are kept by it.
         dependencies: Names of the steps that have to end first. One that was skipped by its
             condition has ended; one that failed makes this one be skipped.
-        timeout: Seconds that `execute` may take, 0 or more; None or `inf`: no limit. The other
-            methods are not limited by it.
+        timeout: Seconds that `execute` may take, 0 or more; None or `inf`: no limit. It is stopped
+            at most 1 ms late (a hundredth of the limit, where that is less), and only where it
+            waits. The other methods are not limited by it.
         resilience: Calls `execute`, as often as it likes. The time limit is for each call. None:
             it is called once.
 

@@ -18,6 +18,8 @@ all, so that a misspelt one is noticed. Predicates and handlers take what the ta
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from inspect import isawaitable
+from types import CoroutineType
 from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, final, overload
 
 from attrs import frozen
@@ -25,6 +27,7 @@ from attrs import frozen
 from lexigram_actors.checks import given
 from lexigram_actors.errors.base import repr_of
 from lexigram_actors.invoking import invoke
+from lexigram_actors.pipeline.waiting import PLAIN_TYPES
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -188,7 +191,12 @@ class TransformPipe(Generic[T_co]):
         """
         try:
             for step in self._steps:
-                value = await invoke(step, value, **kwargs)
+                # As `invoke` does, at a third of its time.
+                answer = step(value, **kwargs) if kwargs else step(value)
+                kind = type(answer)
+                if kind is CoroutineType or (kind not in PLAIN_TYPES and isawaitable(answer)):
+                    answer = await answer
+                value = answer
         except Exception as error:
             if self._error_handler is None:
                 raise

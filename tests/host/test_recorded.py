@@ -172,6 +172,8 @@ def test_a_cache_is_found_in_a_store_and_is_its_own() -> None:
     assert cache_in(store.cache) is store.cache
 
 
-@pytest.mark.parametrize("given", [None, 3, "sqlite:///f.db", {}, MemoryStore, object()])
+@pytest.mark.parametrize(
+    "given", [None, 3, "sqlite:///f.db", {}, MemoryStore, type(MemoryStore().cache), object()]
+)
 def test_in_anything_else_there_is_no_cache(given: object) -> None:
     assert cache_in(given) is None

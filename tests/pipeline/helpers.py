@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import trio
@@ -44,6 +45,20 @@ class Notes(list[str]):
         return FunctionStep(
             name, work, list(dependencies), cleanup_func=clean if cleanup else None, **options
         )
+
+
+class Later:
+    """What can be awaited and is no coroutine; comes to the value after a checkpoint."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.value
 
 
 class Hooked(PipelineStep):

@@ -246,6 +246,14 @@ async def test_a_store_that_cannot_record_stops_the_run_before_the_next_step(
     assert notes == ["+b", "-b", "~b", "+c", "-c"]
 
 
+async def test_a_step_that_cannot_be_recorded_is_named() -> None:
+    store = Watched()
+    store.fail_set_at, store.fail_with = 2, OSError("disk")
+    said = "the result of step 'a' in the record of pipeline 'p', run 'r', cannot be written: OSE"
+    with pytest.raises(StoreError, match=said):
+        await Pipeline("p", [step("a", lambda _: 1)], store).execute(run_id="r")
+
+
 async def test_a_failed_record_cancels_the_steps_beside_it(autojump_clock: object) -> None:
     store, notes = Watched(), Notes()
     store.fail_set_at, store.fail_with = 2, OSError("disk")

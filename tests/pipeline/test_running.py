@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pickle
 from contextvars import ContextVar
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from lexigram_actors import Err, Ok, PipelineExecutionError, PipelineStepError
 from lexigram_actors.pipeline import (
@@ -18,7 +20,7 @@ from lexigram_actors.pipeline import (
     step,
 )
 from lexigram_actors.pipeline.models import completed
-from tests.pipeline.helpers import Notes, reason, records
+from tests.pipeline.helpers import Later, Notes, reason, records
 
 
 async def test_an_empty_pipeline_returns_its_context() -> None:
@@ -71,6 +73,14 @@ async def test_a_step_returns_a_plain_value_or_a_result_which_is_taken_out_once(
     ]
     context = (await Pipeline("p", steps, max_concurrency=limit).execute()).unwrap()
     assert context.step_results == dict.fromkeys(("sync", "async", "timed", "cleaned"), result)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("timeout", [None, 5])
+async def test_whatever_can_be_awaited_is_awaited(limit: int, timeout: float | None) -> None:
+    steps = [step("a", lambda _: Later(Ok(7)), timeout=timeout), step("b", lambda _: [], ["a"])]
+    context = (await Pipeline("p", steps, max_concurrency=limit).execute()).unwrap()
+    assert context.step_results == {"a": 7, "b": []}
 
 
 class Odd(Exception):
@@ -268,6 +278,77 @@ async def test_quick_steps_leave_others_their_turn_and_a_run_is_a_checkpoint() -
         scope.cancel()
         await Pipeline("p", []).execute()
     assert scope.cancelled_caught
+
+
+async def test_steps_that_take_time_without_waiting_leave_others_their_turn_sooner(
+    mock_clock: MockClock,
+) -> None:
+    turns: list[int] = []
+    done: list[int] = []
+
+    async def other() -> None:
+        while len(done) < 10:
+            turns.append(len(done))
+            await trio.lowlevel.checkpoint()
+
+    def work(context: PipelineContext) -> None:
+        mock_clock.jump(0.002)
+        done.append(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await Pipeline("p", [step(f"s{n}", work) for n in range(10)]).execute()
+    assert len(set(turns)) >= 8
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+async def test_what_stands_around_a_step_is_seen_to_behind_steps_that_have_none_of_it(
+    timeout: float | None,
+) -> None:
+    notes = Notes()
+
+    def plain(name: str) -> FunctionStep:
+        return notes.step(name, timeout=timeout)
+
+    class Noting:
+        async def execute(self, func: Any, *args: Any) -> Any:
+            notes.append("called")
+            return await func(*args)
+
+    steps = [
+        plain("a"),
+        plain("b"),
+        notes.step("skipped", timeout=timeout, skip_condition=lambda _: True),
+        plain("c"),
+        notes.step("cleaned", timeout=timeout, cleanup=True),
+        plain("d"),
+        notes.step("retried", timeout=timeout, resilience=Noting()),
+    ]
+    assert (await Pipeline("p", steps).execute()).is_ok()
+    assert [note for note in notes if note[0] != "+"] == [
+        *("-a", "-b", "-c", "-cleaned", "~cleaned", "-d", "called", "-retried")
+    ]
+
+
+async def test_behind_a_failure_each_step_is_looked_at_by_itself() -> None:
+    notes = Notes()
+    steps = [
+        notes.step("bad", error=Odd()),
+        notes.step("free"),
+        notes.step("behind", "bad"),
+        notes.step("last", "free"),
+        notes.step("far", "behind"),
+    ]
+    context = PipelineContext("p")
+    await Pipeline("p", steps).execute(context, fail_fast=False)
+    assert notes == ["+bad", "+free", "-free", "+last", "-last"]
+    assert records(context) == {
+        "bad": "failed",
+        "free": "completed",
+        "behind": "skipped",
+        "last": "completed",
+        "far": "skipped",
+    }
 
 
 async def test_a_step_of_a_subclass_is_run() -> None:

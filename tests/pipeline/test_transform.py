@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from lexigram_actors.pipeline.transform import TransformPipe
+from tests.pipeline.helpers import Later
 
 
 def double(value):
@@ -65,6 +66,11 @@ async def test_what_a_step_raises_passes_and_no_later_step_runs():
 
 async def test_a_step_may_return_none_or_a_callable():
     assert await TransformPipe([lambda value: None, lambda value: double]).execute(1) is double
+
+
+async def test_whatever_can_be_awaited_is_awaited():
+    pipe = TransformPipe().pipe(Later).pipe(add_one).pipe(lambda value: Later([value]))
+    assert await pipe.execute(1) == [2]
 
 
 async def test_every_method_returns_a_new_pipe_and_leaves_the_old_one_as_it_was():
