@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import random as random_fraction
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import trio
 from attrs import field, frozen
@@ -67,6 +68,10 @@ class RetryPolicy:
             return self.delay * float(self.factor) ** times  # ints would grow without end
         except OverflowError:
             return math.inf
+
+    async def execute(self, fn: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Do the same as `call`: what a pipeline's step asks its `resilience` for."""
+        return await self.call(partial(fn, *args, **kwargs))
 
     async def call(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Await `fn(*args)`, again after a wait when it raises an `Exception`; return its value.

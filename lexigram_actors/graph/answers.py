@@ -47,6 +47,17 @@ def structured(node: str, schema: Any, response: Any) -> Any:
         raise AnswerInvalidError(node, problem_of(error), cause=error) from error
 
 
+def check_schema(node: str, schema: Any) -> None:
+    """Refuse a schema that no answer could be structured to, before anybody is asked.
+
+    Raises:
+        ConfigurationError: It is no type that answers can be structured to.
+        MissingExtraError: `cattrs` is not installed.
+    """
+    if schema is not None:
+        _hook_for(node, schema)
+
+
 def _hook_for(node: str, schema: Any) -> Hook:
     converter = strict_converter()
     try:

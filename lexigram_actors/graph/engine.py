@@ -205,10 +205,7 @@ class WorkflowEngine:
 
         What the surroundings know is known inside too, but no answers that people gave outside.
         """
-        resume_keys = {node.hides for node in self.graph.nodes.values()}
-        state = {key: value for key, value in context.state.items() if key not in resume_keys}
-        if context.input is not None:
-            state["input"] = context.input
+        state = self.state_inside(context)
         result = await self.execute("", state=state, run_id=context.run_id)
         return result.map_sync(lambda done: without_engine_keys(done.final_state))
 
@@ -266,6 +263,14 @@ class WorkflowEngine:
         return draw.to_mermaid(self.definition, result)
 
     # --- for whoever runs it in another way -------------------------------------------------
+
+    def state_inside(self, context: RunContext) -> State:
+        """Return what a run inside something else begins with."""
+        resume_keys = {node.hides for node in self.graph.nodes.values()}
+        state = {key: value for key, value in context.state.items() if key not in resume_keys}
+        if context.input is not None:
+            state["input"] = context.input
+        return state
 
     def execution(
         self,

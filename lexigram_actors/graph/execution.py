@@ -332,7 +332,7 @@ class Execution:
             f"nobody answered node {node.name!r} within {limit:g} s", step_name=node.name
         )
         visit.started = visit.ended = trio.current_time()
-        self.fail_node(visit, late)
+        self.fail_node(visit, late, late.message)
 
     @property
     def may_expire(self) -> bool:
@@ -341,11 +341,12 @@ class Execution:
 
     # --- how it ends ------------------------------------------------------------------------
 
-    def fail_node(self, visit: Visit, error: Exception) -> None:
+    def fail_node(self, visit: Visit, error: Exception, text: str | None = None) -> None:
         """Note that a node failed, and stop everything."""
         cause = sole_error(error)
         name = visit.node.name
-        text = f"node {name!r} failed: {describe(cause)}"
+        if text is None:
+            text = f"node {name!r} failed: {describe(cause)}"
         self.fail(NodeExecutionError(text, node=name, cause=cause), visit)
 
     def fail(self, error: GraphExecutionError, visit: Visit | None = None) -> None:

@@ -12,8 +12,7 @@ import trio
 
 from lexigram_actors.checks import given
 from lexigram_actors.graph.checkpoint import Progress, Record, WorkflowCheckpoint
-from lexigram_actors.host.recorded import RecordedRun
-from lexigram_actors.storage import CacheBackendProtocol
+from lexigram_actors.host.recorded import RecordedRun, cache_in
 
 Snapshot = Callable[[Progress], Record]
 
@@ -195,7 +194,7 @@ class StoredJournal:
 
 def keeper_of(checkpoint: Any) -> Any:
     """Return what keeps the runs: of a store its cache, else the thing itself."""
-    return getattr(checkpoint, "cache", checkpoint)
+    return cache_in(checkpoint) or checkpoint
 
 
 def journal_of(checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot) -> Journal:
@@ -206,8 +205,8 @@ def journal_of(checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot) -> 
     """
     if isinstance(checkpoint, WorkflowCheckpoint):
         return MemoryJournal(checkpoint, run_id)
-    cache = keeper_of(checkpoint)
-    if isinstance(cache, CacheBackendProtocol):
+    cache = cache_in(checkpoint)
+    if cache is not None:
         run = RecordedRun(cache, f"graph {graph!r}", ("graph", graph), run_id)
         return StoredJournal(run, snapshot)
     raise TypeError(

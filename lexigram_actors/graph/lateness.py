@@ -34,4 +34,4 @@ def fail_late(execution: Execution, visit: Visit) -> None:
     late = WorkflowTimeoutError(
         f"node {name!r} did not end within {timeout:g} s (node_timeout)", step_name=name
     )
-    execution.fail_node(visit, late)
+    execution.fail_node(visit, late, late.message)

@@ -32,15 +32,17 @@ from lexigram_actors.graph.continuation import (
     snapshot_of,
     unusable,
 )
+from lexigram_actors.graph.definition import State
 from lexigram_actors.graph.driving import drive
-from lexigram_actors.graph.engine import WorkflowEngine
+from lexigram_actors.graph.engine import WorkflowEngine, without_engine_keys
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.journal import Entry, Journal, Snapshot, journal_of, keeper_of
-from lexigram_actors.graph.models import GraphResult
+from lexigram_actors.graph.models import GraphResult, PendingQuestion
 from lexigram_actors.graph.state import WorkflowState
 from lexigram_actors.graph.visits import Visit
 from lexigram_actors.graph.watching import Recorder
 from lexigram_actors.host.recorded import claimed
+from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.result import Result
 
 Outcome = Result[GraphResult, GraphExecutionError]
@@ -192,6 +194,14 @@ class WorkflowRunner:
             }
         return progress
 
+    def as_runnable(self) -> Runnable:
+        """Return the engine as something to run inside something else, by way of this runner.
+
+        It has the engine's kind, name and version; its runs are recorded under the `run_id` they
+        are given, and retried.
+        """
+        return RunnerAsRunnable(self)
+
     # --- attempts ---------------------------------------------------------------------------
 
     async def _try(self, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -268,6 +278,47 @@ class WorkflowRunner:
             raise unusable(graph, error) from error
         run.execution.used = 0.0
         return run
+
+
+@final
+class RunnerAsRunnable:
+    """What `WorkflowRunner.as_runnable` returns."""
+
+    __slots__ = ("_runner",)
+
+    def __init__(self, runner: WorkflowRunner) -> None:
+        self._runner = runner
+
+    @property
+    def kind(self) -> str:
+        """`"graph"`."""
+        return self._runner.engine.kind
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self._runner.engine.name
+
+    @property
+    def version(self) -> int:
+        """The engine's version."""
+        return self._runner.engine.version
+
+    async def run(self, context: RunContext) -> Result[State, Exception]:
+        """Run as `WorkflowEngine.run` does, with retries and a record."""
+        state = self._runner.engine.state_inside(context)
+        result = await self._runner.run("", state=state, run_id=context.run_id)
+        return result.map_sync(lambda done: without_engine_keys(done.final_state))
+
+    def pending(self, checkpoint_state: Mapping[str, Any]) -> list[PendingQuestion]:
+        """Return the questions that are open in the state of a paused run."""
+        return self._runner.engine.pending(checkpoint_state)
+
+    async def resume(
+        self, checkpoint_state: Mapping[str, Any], human_response: Any, *, node: str | None = None
+    ) -> Outcome:
+        """Go on where a run paused, with retries and a record."""
+        return await self._runner.resume(human_response, state=checkpoint_state, node=node)
 
 
 def progress_of(execution: Execution, snapshot: Snapshot) -> Progress:

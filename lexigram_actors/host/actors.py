@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from lexigram_actors.errors import ActorFailed, ActorStopped, HumanInputRequiredError
-from lexigram_actors.host.seam import RunContext, Runnable
+from lexigram_actors.host.seam import RunContext, Runnable, check_runnable
 from lexigram_actors.kernel import ActorContext, ActorSystem
 from lexigram_actors.result import Result
 
@@ -35,21 +35,33 @@ async def run_actor(
     run_id: str | None = None,
     state: Mapping[str, Any] | None = None,
     on_end: Callable[[Outcome], None] | None = None,
+    on_pause: Callable[[HumanInputRequiredError], None] | None = None,
 ) -> None:
     """Run as an actor: a behaviour for `spawn` and `ChildSpec`. It takes no messages.
 
-    It ends normally when the run has ended, with `Ok` or with `Err`, of which `on_end` is told. It
-    fails when the run raises: with a bug, or with `HumanInputRequiredError`, whose `state` says how
-    to go on. Then its supervisor starts it again, if the child is transient or permanent; a run
+    It ends normally when the run has ended, with `Ok` or with `Err`, of which `on_end` is told, and
+    when a person has to be asked, of which `on_pause` is. It fails when the run raises something
+    else, a bug; then its supervisor starts it again, if the child is transient or permanent. A run
     that records its progress, and has a `run_id`, goes on from there. Stopped, it is cancelled when
     its time is up, and no task of the run is left.
 
     Args:
-        runnable: A pipeline, a graph, or another `Runnable`.
+        runnable: A pipeline, a graph, a runner's `as_runnable()`, or another `Runnable`.
         input: As for `RunContext`, like `run_id` and `state`.
         on_end: Called with the result, in the actor's task.
+        on_pause: Called with the question, whose `state` says how to go on. Without it a question
+            is lost, but for what the run has recorded.
+
+    Raises:
+        TypeError: It is no `Runnable`.
     """
-    result = await runnable.run(RunContext(input=input, run_id=run_id, state=state or {}))
+    check_runnable(runnable)
+    try:
+        result = await runnable.run(RunContext(input=input, run_id=run_id, state=state or {}))
+    except HumanInputRequiredError as pause:
+        if on_pause is not None:
+            on_pause(pause)
+        return
     if on_end is not None:
         on_end(result)
 
@@ -70,7 +82,7 @@ async def run_supervised(
 
     Args:
         parent: The system, or the context of the actor that calls this.
-        runnable: A pipeline, a graph, or another `Runnable`.
+        runnable: A pipeline, a graph, a runner's `as_runnable()`, or another `Runnable`.
         input: As for `RunContext`, like `run_id` and `state`.
         name: Of the child; made up when None.
         shutdown: Seconds it has to end when its parent stops.
@@ -80,8 +92,11 @@ async def run_supervised(
         ActorFailed: The run raised; the cause is what it raised.
         ActorStopped: It was stopped before its end, or the parent is closing.
         ActorNameTaken: Another actor has the name.
+        TypeError: It is no `Runnable`.
     """
+    check_runnable(runnable)
     results: list[Outcome] = []
+    pauses: list[HumanInputRequiredError] = []
     child = await parent.spawn(
         run_actor,
         runnable,
@@ -89,6 +104,7 @@ async def run_supervised(
         run_id=run_id,
         state=state,
         on_end=results.append,
+        on_pause=pauses.append,
         name=name,
         shutdown=shutdown,
     )
@@ -100,8 +116,8 @@ async def run_supervised(
         raise
     if results:
         return results[0]
-    if isinstance(exit_.error, HumanInputRequiredError):
-        raise exit_.error
+    if pauses:
+        raise pauses[0]
     if exit_.error is not None:
         raise ActorFailed(exit_.name, exit_.error) from exit_.error
     raise ActorStopped(exit_.name, exit_.reason)

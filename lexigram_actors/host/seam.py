@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
+from lexigram_actors.checks import given
 from lexigram_actors.result import Result
 
 
@@ -33,6 +34,19 @@ class RunContext:
     def below(self, name: str) -> str | None:
         """Return the id of a run inside this one, at the place `name`."""
         return None if self.run_id is None else f"{self.run_id}/{name}"
+
+
+def check_runnable(candidate: object) -> None:
+    """Refuse what cannot be run.
+
+    Raises:
+        TypeError: It has not the four members of a `Runnable`.
+    """
+    if not isinstance(candidate, Runnable) or isinstance(candidate, type):
+        raise TypeError(
+            "expected a Runnable (a pipeline, an engine, runner.as_runnable()), "
+            f"not {given(candidate)}"
+        )
 
 
 @runtime_checkable

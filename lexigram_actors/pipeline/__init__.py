@@ -5,7 +5,11 @@ from lexigram_actors.pipeline.decorators import conditional, parallel, pipeline_
 from lexigram_actors.pipeline.groups import ConditionalStep, ParallelStep
 from lexigram_actors.pipeline.models import StepExecutionResult, StepStatus
 from lexigram_actors.pipeline.pipeline import Pipeline
-from lexigram_actors.pipeline.protocols import PipelineProtocol, ResiliencePipelineProtocol
+from lexigram_actors.pipeline.protocols import (
+    PipelineProtocol,
+    ResiliencePipelineProtocol,
+    ResilienceProtocol,
+)
 from lexigram_actors.pipeline.steps import FunctionStep, PipelineStep
 from lexigram_actors.pipeline.transform import TransformPipe
 
@@ -18,6 +22,7 @@ __all__ = [
     "PipelineProtocol",
     "PipelineStep",
     "ResiliencePipelineProtocol",
+    "ResilienceProtocol",
     "StepExecutionResult",
     "StepStatus",
     "TransformPipe",

@@ -15,7 +15,7 @@ from lexigram_actors.errors import PipelineStepError, WorkflowTimeoutError, desc
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.invoking import as_result, invoke
 from lexigram_actors.pipeline.context import PipelineContext
-from lexigram_actors.pipeline.protocols import ResiliencePipelineProtocol
+from lexigram_actors.pipeline.protocols import ResilienceProtocol
 from lexigram_actors.result import Err, Result
 
 Body = Callable[[PipelineContext], Awaitable[Result[Any, Exception]]]
@@ -27,7 +27,7 @@ class Limits(Protocol):
 
     name: str
     timeout: float | None
-    resilience: ResiliencePipelineProtocol | None
+    resilience: ResilienceProtocol | None
 
 
 def caught(fn: Callable[[PipelineContext], Any]) -> Body:

@@ -10,7 +10,7 @@ from lexigram_actors.invoking import invoke
 from lexigram_actors.pipeline.attempts import outcome_of
 from lexigram_actors.pipeline.context import PipelineContext
 from lexigram_actors.pipeline.plan import duplicate_problems
-from lexigram_actors.pipeline.protocols import ResiliencePipelineProtocol
+from lexigram_actors.pipeline.protocols import ResilienceProtocol
 from lexigram_actors.pipeline.run import run_alone
 from lexigram_actors.pipeline.steps import CompositeStep, PipelineStep, RunGroup, as_step
 from lexigram_actors.pipeline.tree import outline_of
@@ -45,7 +45,7 @@ class ParallelStep(CompositeStep):
         *,
         fail_fast: bool = True,
         timeout: float | None = None,
-        resilience: ResiliencePipelineProtocol | None = None,
+        resilience: ResilienceProtocol | None = None,
     ) -> None:
         super().__init__(name, dependencies, timeout, resilience)
         self.steps: list[PipelineStep] = [as_step(each) for each in steps]
@@ -97,7 +97,7 @@ class ConditionalStep(CompositeStep):
         dependencies: list[str] | None = None,
         timeout: float | None = None,
         *,
-        resilience: ResiliencePipelineProtocol | None = None,
+        resilience: ResilienceProtocol | None = None,
     ) -> None:
         super().__init__(name, dependencies, timeout, resilience)
         if not callable(condition):

@@ -28,13 +28,21 @@ class PipelineProtocol(Protocol):
 
 
 @runtime_checkable
-class ResiliencePipelineProtocol(Protocol):
+class ResilienceProtocol(Protocol):
+    """Calls a function as often as it takes: what a step asks of its `resilience`.
+
+    A `RetryPolicy` does.
+    """
+
+    async def execute(self, func: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Return what `await func(*args, **kwargs)` returns, after as many calls as it takes."""
+        ...
+
+
+@runtime_checkable
+class ResiliencePipelineProtocol(ResilienceProtocol, Protocol):
     """Calls a function through retries, breakers and the like, which are added to it."""
 
     def add(self, pattern: Any) -> ResiliencePipelineProtocol:
         """Add a pattern around those that are there; return the pipeline itself."""
-        ...
-
-    async def execute(self, func: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        """Return what `await func(*args, **kwargs)` returns, after as many calls as it takes."""
         ...

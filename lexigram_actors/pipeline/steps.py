@@ -11,7 +11,7 @@ from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.invoking import as_result, invoke
 from lexigram_actors.pipeline.attempts import caught, within_timeout
 from lexigram_actors.pipeline.context import PipelineContext
-from lexigram_actors.pipeline.protocols import ResiliencePipelineProtocol
+from lexigram_actors.pipeline.protocols import ResilienceProtocol
 from lexigram_actors.result import Ok, Result
 
 
@@ -41,7 +41,7 @@ class PipelineStep(ABC):
         name: str,
         dependencies: list[str] | None = None,
         timeout: float | None = None,
-        resilience: ResiliencePipelineProtocol | None = None,
+        resilience: ResilienceProtocol | None = None,
     ) -> None:
         require("name", name, text())
         require("timeout", timeout, number(least=0, optional=True, unbounded=True))
@@ -103,7 +103,7 @@ class FunctionStep(PipelineStep):
         cleanup_func: Callable[[PipelineContext], Any] | None = None,
         timeout: float | None = None,
         *,
-        resilience: ResiliencePipelineProtocol | None = None,
+        resilience: ResilienceProtocol | None = None,
     ) -> None:
         super().__init__(name, dependencies, timeout, resilience)
         if is_runnable(func):

@@ -19,7 +19,9 @@ from lexigram_actors import (
     Restart,
     Supervisor,
     WorkflowBuilder,
+    WorkflowCheckpoint,
     WorkflowEngine,
+    WorkflowRunner,
     open_system,
     step,
 )
@@ -103,6 +105,60 @@ async def test_a_question_comes_to_the_caller() -> None:
     async with open_system() as system:
         with pytest.raises(HumanInputRequiredError) as caught:
             await run_supervised(system, engine, "in")
+    assert (await engine.resume(caught.value.state, "yes")).unwrap().output == "yes"
+
+
+async def test_a_question_ends_the_actor_and_does_not_crash_it(autojump_clock: Any) -> None:
+    builder = WorkflowBuilder("g").add_node("ask", human_prompt="Really?")
+    engine = builder.set_entry("ask").set_terminal("ask").build()
+    pauses: list[HumanInputRequiredError] = []
+    spec = ChildSpec(
+        "run",
+        run_actor,
+        args=(engine, "in"),
+        kwargs={"on_pause": pauses.append},
+        restart=Restart.TRANSIENT,
+    )
+    async with open_system() as system:
+        await system.spawn(Supervisor([spec]), name="runs")
+        await trio.sleep(1)
+        assert [pause.prompt for pause in pauses] == ["Really?"]
+        assert system.whereis("runs") is not None
+
+
+async def test_what_cannot_be_run_is_refused_at_once() -> None:
+    async with open_system() as system:
+        for candidate in ("engine", WorkflowRunner(graph(lambda state: {})), Pipeline):
+            with pytest.raises(TypeError, match="expected a Runnable"):
+                await run_supervised(system, candidate)  # type: ignore[arg-type]
+
+
+async def test_a_runner_runs_inside_something_else_and_goes_on_from_its_record() -> None:
+    calls = []
+
+    def flaky(state: Any) -> dict[str, Any]:
+        calls.append(state["input"])
+        if len(calls) == 1:
+            raise OSError("down")
+        return {"output": "done"}
+
+    runner = WorkflowRunner(graph(flaky), checkpoint=WorkflowCheckpoint())
+    async with open_system() as system:
+        failed = await run_supervised(system, runner.as_runnable(), "in", run_id="r")
+        assert failed.is_err()
+        result = await run_supervised(system, runner.as_runnable(), "in", run_id="r")
+    assert result.unwrap()["output"] == "done"
+    assert calls == ["in", "in"]
+
+
+async def test_a_question_of_a_runner_inside_a_graph_is_answered_from_outside() -> None:
+    inner = WorkflowBuilder("inner").add_node("ask", human_prompt="Really?")
+    runner = WorkflowRunner(inner.set_entry("ask").set_terminal("ask").build())
+    outer = WorkflowBuilder("outer").add_node("sub", subworkflow=runner.as_runnable())
+    engine = outer.set_entry("sub").set_terminal("sub").build()
+    with pytest.raises(HumanInputRequiredError) as caught:
+        await engine.execute("in")
+    assert caught.value.node == "sub/ask"
     assert (await engine.resume(caught.value.state, "yes")).unwrap().output == "yes"
 
 

@@ -6,7 +6,7 @@ from typing import Any, final
 
 from lexigram_actors.checks import number, require, text
 from lexigram_actors.errors import AnswerInvalidError, ConfigurationError, HumanInputRequiredError
-from lexigram_actors.graph.answers import structured
+from lexigram_actors.graph.answers import check_schema, structured
 from lexigram_actors.graph.models import NodeType
 from lexigram_actors.graph.node import AbstractWorkflowNode
 from lexigram_actors.graph.templates import render
@@ -54,9 +54,10 @@ class HumanNode(AbstractWorkflowNode):
         self._schema = schema
         self._expires_after = expires_after
         self._default_answer = default_answer
-        self._check_default_answer()
+        self._check_answers()
 
-    def _check_default_answer(self) -> None:
+    def _check_answers(self) -> None:
+        check_schema(self.name, self._schema)
         if self._default_answer is not None:
             try:
                 self._structured(self._default_answer)
