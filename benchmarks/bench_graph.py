@@ -274,7 +274,7 @@ def loop_peers(times: int, count: int) -> dict[str, Peer]:
 
 
 NODE = at_most(1.0, goal=0.35)
-GROWTH = at_most(1.2)
+GROWTH = at_most(1.3)  # the collector looks at what a run keeps, and that is more
 LONG = 10_000
 
 WORKLOADS = [
@@ -318,7 +318,7 @@ WORKLOADS = [
         raw=partial(ours, shape=loop()),
         peers=loop_peers(LONG, LONG),
         budget=GROWTH,
-        note="the cost of a node does not grow with the length of the run",
+        note="the cost of a node does not grow with the length of the run; the collector's does",
     ),
     Workload(
         "loop of 10,000, 100 keys (raw: ours, loop of 100)",

@@ -96,7 +96,6 @@ WORKLOADS = [
         ours=partial(ours, build=TIMED),
         raw=raw_chain,
         peers=peers(TIMED, 1_000),
-        budget=IN_ORDER,
         note="raw sets no time-outs",
     ),
     Workload(
