@@ -226,12 +226,13 @@ class WorkflowRunner:
             record = recorder_of(run, journal)
             try:
                 return await drive(run.execution, self.engine.codec, record=record)
-            except HumanInputRequiredError:
-                if run_id is None:
-                    await journal.clear()  # nobody knows the name that was made up for it
-                else:
-                    await journal.ask(questions_of(run.execution, run.numbers))
-                raise
+            except HumanInputRequiredError as error:
+                pause = error
+            if run_id is None:
+                await journal.clear()  # nobody knows the name that was made up for it
+            else:
+                await journal.ask(questions_of(run.execution, run.numbers))
+            raise pause
 
         outcome = await self._try(attempt)
         if outcome.is_ok() or run_id is None:

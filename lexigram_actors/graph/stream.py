@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 import trio
 from trio.lowlevel import ParkingLot, TrioToken, checkpoint, checkpoint_if_cancelled
@@ -191,16 +191,19 @@ class GraphStream:
         nursery.start_soon(self._feed.main, name="graph run")
         return self
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Stop what still runs and wait until no task is left, as a nursery does.
 
         An error of the run that was not asked for is not raised; an interrupt is.
         """
+        return self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
         self._feed._scope.cancel()
         manager, self._manager = self._manager, None
         assert manager is not None
