@@ -112,6 +112,8 @@ class Stretch:
         execution = self._execution
         config = execution.config
         now = current_time()
+        if not execution.finished:
+            execution.begun_at = now  # not before others had their turn
         until = now + config.total_timeout - execution.used if config.total_timeout else inf
         self._alarm = alarm = Alarm(config.node_timeout or inf, now, until)
         execution.cancel = alarm.scope.cancel
