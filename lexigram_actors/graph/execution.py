@@ -230,6 +230,11 @@ class Execution:
         view[ITERATION] = visit.depth
         return view
 
+    def sync(self, visit: Visit) -> None:
+        """Say in the schedule which node is active; a line does not at each of its own."""
+        if self.schedule.total == 1:
+            self.schedule.move(visit.node.index)
+
     def take_over(self, visit: Visit) -> None:
         """Take over a visit that finished: what follows it is ready, or held."""
         self.finished.append(visit)

@@ -50,7 +50,7 @@ from lexigram_actors.graph.state import ITERATION
 from lexigram_actors.graph.suspended import Suspended
 from lexigram_actors.graph.tokens import token_sink
 from lexigram_actors.graph.visits import Visit
-from lexigram_actors.graph.watching import Recorder, Watcher
+from lexigram_actors.graph.watching import Recorder, Recording, Watcher
 from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS
 
 current_time = trio.current_time
@@ -70,11 +70,10 @@ class Stretch:
         "_execution",
         "_helpers",
         "_nursery",
-        "_record",
+        "_recording",
         "_running",
         "_tasks",
         "_timers",
-        "_unrecorded",
         "_waiting",
         "_watcher",
     )
@@ -88,7 +87,7 @@ class Stretch:
     ) -> None:
         self._execution = execution
         self._watcher = watcher
-        self._record = record
+        self._recording = None if record is None else Recording(execution, record)
         self._running: OrderedDict[Visit, None] = OrderedDict()
         """The eldest first; only where there may be several."""
         self._waiting = 0
@@ -99,7 +98,6 @@ class Stretch:
         """Tasks that were started to take something from what is ready, and have not yet."""
         self._timers: dict[Visit, trio.CancelScope] = {}
         """Of the questions that expire while something else runs."""
-        self._unrecorded: dict[Visit, None] = {}
 
     async def run(self) -> None:
         """Execute what is ready and all that follows, until nothing can move.
@@ -130,11 +128,8 @@ class Stretch:
             execution.spend(end - now)
         if (alarm.scope.cancelled_caught or end >= until) and not execution.is_over:
             be_late(execution, next(iter(self._running), None), alarm)
-        while self._unrecorded and self._record is not None:
-            visit = next(iter(self._unrecorded))
-            await self._recorded(visit, self._record)
-            self._sync(visit)
-            execution.take_over(visit)
+        if self._recording is not None:
+            await self._recording.catch_up()
 
     async def _work_side_by_side(self) -> None:
         try:
@@ -226,7 +221,7 @@ class Stretch:
         most = execution.config.max_iterations
         timeout = alarm.node_timeout
         alone = self._nursery is None
-        attended = watcher is not None or self._record is not None
+        attended = watcher is not None or self._recording is not None
         simple = not execution.reducers
         clock = current_clock().current_time
         left, until = BATCH, now + BATCH_SECONDS
@@ -315,7 +310,7 @@ class Stretch:
                     schedule.clear()
                     return
                 else:
-                    self._sync(visit)
+                    execution.sync(visit)
                     execution.take_over(visit)
                     visit = self._next()
             else:
@@ -326,12 +321,6 @@ class Stretch:
                 await self._checkpoint()
                 now = current_time()
                 left, until = BATCH, now + BATCH_SECONDS
-
-    def _sync(self, visit: Visit) -> None:
-        """Say in the schedule which node is active, which a line does not do at each of its own."""
-        schedule = self._execution.schedule
-        if schedule.total == 1:
-            schedule.move(visit.node.index)
 
     def _look_after_eldest(self, now: float) -> None:
         """A node's code has ended; should it have been the eldest, another is now."""
@@ -373,20 +362,11 @@ class Stretch:
 
     async def _attend(self, visit: Visit) -> None:
         """Record a visit that finished, and tell of it."""
-        if self._record is not None:
-            await self._recorded(visit, self._record)
+        if self._recording is not None:
+            await self._recording.write(visit, self._rest)
         if self._watcher is not None:
             self._watcher.tell(NodeFinished(self._execution.result_of(visit)))
             self._watcher.tell(StateUpdated(visit.node.name, visit.update.copy()))
-
-    async def _recorded(self, visit: Visit, record: Recorder) -> None:
-        """Have a visit recorded; should that be cut short, `run` sees to it at its end."""
-        waiting = record(visit)
-        if waiting is not None:
-            self._rest()
-            self._unrecorded[visit] = None
-            await waiting
-        self._unrecorded.pop(visit, None)
 
     # --- questions that expire --------------------------------------------------------------
 
@@ -410,7 +390,7 @@ class Stretch:
     def _crash(self, visit: Visit, error: BaseException) -> BaseException | None:
         """Sort what left a node: a question, or a failure; return what has to be raised."""
         execution = self._execution
-        self._sync(visit)
+        execution.sync(visit)
         self._running[visit] = None  # it is there already where it did not run alone
         sole = sole_error(error)
         if self._alarm.scope.cancel_called and not execution.is_over:
