@@ -4,32 +4,51 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from lexigram_actors.config import GraphConfig
-from lexigram_actors.errors import GraphExecutionError
-from lexigram_actors.graph.builder import WorkflowBuilder
-from lexigram_actors.graph.definition import GraphDefinition
-from lexigram_actors.graph.edge import WorkflowEdge
-from lexigram_actors.graph.engine import WorkflowEngine
-from lexigram_actors.graph.models import (
+from lexigram_actors import (
+    AbstractWorkflowNode,
+    AgentExecutorProtocol,
+    ChatMessage,
     Command,
+    Err,
+    ExecutionHistory,
+    FunctionNode,
+    GateNode,
+    GraphConfig,
+    GraphExecutionError,
     GraphResult,
+    GraphStream,
+    HumanInputRequiredError,
+    HumanNode,
+    LLMClientProtocol,
+    LLMNode,
     NodeFinished,
     NodeResult,
     NodeStarted,
+    NodeType,
+    Ok,
     PendingQuestion,
+    Result,
+    RunContext,
     RunFinished,
+    Runnable,
     Send,
     StateUpdated,
+    SubworkflowNode,
+    TimelineEntry,
     TokenEmitted,
+    ToolNode,
+    ToolProtocol,
+    WorkflowBuilder,
+    WorkflowCheckpoint,
+    WorkflowEdge,
+    WorkflowEngine,
+    WorkflowRunner,
+    WorkflowState,
+    emit_token,
+    open_store,
 )
-from lexigram_actors.graph.node import AbstractWorkflowNode, NestingNode
-from lexigram_actors.graph.nodes.function import FunctionNode
-from lexigram_actors.graph.nodes.gate import GateNode
-from lexigram_actors.graph.nodes.human import HumanNode
-from lexigram_actors.graph.nodes.subworkflow import SubworkflowNode
-from lexigram_actors.graph.state import WorkflowState
-from lexigram_actors.host.seam import RunContext, Runnable
-from lexigram_actors.result import Err, Ok, Result
+from lexigram_actors.graph.definition import GraphDefinition
+from lexigram_actors.graph.node import NestingNode
 
 
 class Count(AbstractWorkflowNode):
@@ -154,3 +173,79 @@ def values(state: WorkflowState, question: PendingQuestion) -> None:
     assert_type(state.history, list[tuple[str, dict[str, Any]]])
     assert_type(question.node, str)
     assert_type(Command(send=Send("a")).send, tuple[Send, ...])
+
+
+# --- runners ---------------------------------------------------------------------------------
+
+
+async def runners(engine: WorkflowEngine) -> None:
+    runner = WorkflowRunner(engine, max_retries=2, checkpoint=WorkflowCheckpoint())
+    first = await runner.run({"any": "input"}, state=WorkflowState("x"), run_id="r")
+    assert_type(first, Result[GraphResult, GraphExecutionError])
+    try:
+        await runner.run("in", state={"x": 1})
+    except HumanInputRequiredError as asked:
+        assert_type(asked.state, dict[str, Any])
+        answered = await runner.resume("yes", state=asked.state, node=asked.node)
+        assert_type(answered, Result[GraphResult, GraphExecutionError])
+    async with open_store("memory:") as store:
+        WorkflowRunner(engine, checkpoint=store)
+        WorkflowRunner(engine, checkpoint=store.cache)
+    WorkflowRunner(engine, 2)  # type: ignore[call-arg]
+    WorkflowRunner(engine, max_retries="2")  # type: ignore[arg-type]
+
+
+def checkpoints(checkpoint: WorkflowCheckpoint) -> None:
+    checkpoint.save("id", WorkflowState("in"))
+    assert_type(checkpoint.load("id"), dict[str, object] | None)
+    assert_type(checkpoint.delete("id"), bool)
+    checkpoint.save("id", {"input": "in"})  # type: ignore[arg-type]
+
+
+def streams(engine: WorkflowEngine) -> None:
+    assert_type(engine.astream("in"), GraphStream)
+    assert_type(engine.astream_resume({}, "yes", node="ask"), GraphStream)
+    assert_type(engine.pending({}), list[PendingQuestion])
+
+
+def histories(result: GraphResult) -> None:
+    history = ExecutionHistory(result)
+    assert_type(history.as_dict(), dict[str, Any])
+    assert_type(history.as_text(), str)
+    assert_type(history.timeline(), list[TimelineEntry])
+    assert_type(history.failed_nodes(), list[NodeResult])
+    assert_type(history.total_node_time_ms(), float)
+
+
+# --- models and tools ------------------------------------------------------------------------
+
+
+class Model:
+    async def complete(self, messages: Any, **options: Any) -> Result[Any, Exception]:
+        emit_token("piece")
+        assert_type(ChatMessage("user", "hello").content, str)
+        return Ok("text")
+
+
+class Executor:
+    async def execute(self, agent: Any, message: str) -> Result[str, str]:
+        return Err("no agent")
+
+
+class Tool:
+    name = "tool"
+    description = "does nothing"
+    parameters_schema: dict[str, Any] = {}  # noqa: RUF012 - as a user would write it
+
+    async def execute(self, arguments: dict[str, Any]) -> str:
+        return str(arguments)
+
+
+def structural(model: LLMClientProtocol, tool: ToolProtocol) -> list[AbstractWorkflowNode]:
+    fitting: LLMClientProtocol = Model()
+    executing: AgentExecutorProtocol = Executor()
+    not_fitting: LLMClientProtocol = Executor()  # type: ignore[assignment]
+    made = [LLMNode("a", llm=fitting, temperature=0.5), LLMNode("b", llm=not_fitting)]
+    assert_type(made[0].node_type, NodeType)
+    WorkflowBuilder("g").add_node("agent", agent=object(), executor=executing)
+    return [*made, LLMNode("c", llm=model), ToolNode("d", tool=tool, on_error="text")]
