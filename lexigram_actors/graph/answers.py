@@ -3,8 +3,8 @@
 | schema | takes |
 | --- | --- |
 | `bool` | True, False; true, false, yes, no in any case |
-| `int` | an int; digits, with or without a sign. No bool, no `1.0` |
-| `float` | an int or float; a number in text. No bool, never NaN or inf |
+| `int` | an int; digits, with or without a sign, 640 at most. No bool, no `1.0` |
+| `float` | an int or float; a number in text. No bool, no NaN or inf, no int that is rounded |
 | `str`, `bytes` | the same |
 | `Literal`, enums | one of the values, of the same type or as text; of enums the name as well |
 | unions, `Optional` | a value of just one of the types as it is, else the first type that fits |
@@ -13,6 +13,11 @@
 | attrs classes, dataclasses, `TypedDict` | as `dict`, with no key too many or too few |
 
 An instance of a class is taken as it is. A schema of None takes anything.
+
+JSON is read exactly: ints of any size stay ints, a decimal becomes the float next to it; NaN,
+infinities, numbers of more than 640 characters, and a key twice in one object are refused. So is
+an answer with more than 64 levels. Where a value stands twice in an answer, what it becomes under
+a union may be one object for both.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ from typing import Any
 from lexigram_actors.checks import given
 from lexigram_actors.errors import AnswerInvalidError, ConfigurationError, describe
 from lexigram_actors.graph.converting import Hook, strict_converter
+from lexigram_actors.graph.findings import Findings, findings
 from lexigram_actors.graph.misfits import problem_of
+from lexigram_actors.graph.strict_json import check_depth
 
 
 def structured(node: str, schema: Any, response: Any) -> Any:
@@ -34,17 +41,22 @@ def structured(node: str, schema: Any, response: Any) -> Any:
         response: The answer.
 
     Raises:
-        AnswerInvalidError: It does not fit; the message says where and why.
+        AnswerInvalidError: It does not fit, or is nested too deeply; the message says where and
+            why, for the first problems.
         ConfigurationError: The schema is no type that answers can be structured to.
         MissingExtraError: There is a schema, and `cattrs` is not installed.
     """
     if schema is None:
         return response
     hook = _hook_for(node, schema)
+    token = findings.set(Findings())
     try:
+        check_depth(response)
         return hook(response, schema)
     except Exception as error:
         raise AnswerInvalidError(node, problem_of(error), cause=error) from error
+    finally:
+        findings.reset(token)
 
 
 def check_schema(node: str, schema: Any) -> None:

@@ -7,6 +7,7 @@ nothing is rounded, cut up or guessed. Classes are left to `cattrs`, with these 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import (
@@ -19,7 +20,7 @@ from collections.abc import (
 )
 from dataclasses import is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -36,7 +37,10 @@ import attrs
 
 from lexigram_actors.checks import given
 from lexigram_actors.errors import MissingExtraError, text_of
+from lexigram_actors.graph.findings import Problems, findings
 from lexigram_actors.graph.misfits import misfit, problem_of
+from lexigram_actors.graph.strict_json import MAX_DIGITS
+from lexigram_actors.result import Err, Ok, Result
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -76,20 +80,19 @@ def strict_converter() -> Converter:
 
 def _factories(converter: Converter) -> dict[Callable[[Any], bool], Callable[[Any], Hook]]:
     """Return what makes the hooks of types with others inside, by which types those are."""
-    from cattrs.cols import is_namedtuple, list_structure_factory
-    from cattrs.gen import mapping_structure_factory
+    from cattrs.cols import is_namedtuple
 
     def lists(kind: Any) -> Hook:
-        return _of_array(list_structure_factory(kind, converter))
+        return _of_array(_items_of(converter, *(get_args(kind) or (Any,))))
 
     def mappings(kind: Any) -> Hook:
-        return _of_object(mapping_structure_factory(kind, converter))
+        return _of_object(_entries_of(converter, *(get_args(kind) or (Any, Any))))
 
     def classes(kind: Any) -> Hook:
-        return _unless_instance(_of_object(converter.gen_structure_attrs_fromdict(kind)))
+        return _unless_instance(_of_fields(converter.gen_structure_attrs_fromdict(kind)))
 
     def typed_dicts(kind: Any) -> Hook:
-        return _of_object(converter.gen_structure_typeddict(kind))
+        return _of_fields(converter.gen_structure_typeddict(kind))
 
     def named_tuples(kind: Any) -> Hook:
         # By way of a tuple: cattrs reads no annotations that are text, nor refuses a string.
@@ -133,22 +136,26 @@ def _flag(value: Any) -> Any:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, str) and WHOLE.fullmatch(value.strip()):
-        try:
-            return int(value)
-        except ValueError:  # Python reads no more than some thousand digits
-            return None
+    if isinstance(value, str):
+        digits = value.strip()
+        return int(digits) if len(digits) <= MAX_DIGITS and WHOLE.fullmatch(digits) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(value: Any) -> float | None:
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not numeric and not (isinstance(value, str) and NUMBER.fullmatch(value.strip())):
+    number = value
+    if isinstance(value, str):
+        text = value.strip()
+        fits = len(text) <= MAX_DIGITS and NUMBER.fullmatch(text)
+        number = (_whole(text) if WHOLE.fullmatch(text) else float(text)) if fits else None
+    if isinstance(number, bool) or not isinstance(number, int | float):
         return None
     try:
-        found = float(value)
+        found = float(number)
     except OverflowError:
         return None
+    if math.isfinite(found) and found != number:
+        raise misfit("a number that a float does not round", value)
     return found if math.isfinite(found) else None
 
 
@@ -205,11 +212,11 @@ def _read_json(value: Any, expected: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        import orjson
-
-        return orjson.loads(value)
-    except ValueError:
+        return findings.get().json(value)
+    except json.JSONDecodeError:
         raise misfit(expected, value) from None
+    except ValueError as error:
+        raise ValueError(f"{misfit(expected, value)}: {error}") from None
 
 
 def _of_array(inner: Hook) -> Hook:
@@ -233,6 +240,67 @@ def _of_object(inner: Hook) -> Hook:
             raise misfit(expected, value)
         return inner(mapping, kind)
 
+    return hook
+
+
+def _of_fields(inner: Hook) -> Hook:
+    made = _of_object(inner)
+
+    def hook(value: Any, kind: Any) -> Any:
+        found = findings.get()
+        found.go_on()
+        try:
+            return made(value, kind)
+        except ExceptionGroup as group:
+            found.count(group.exceptions)
+            raise
+
+    return hook
+
+
+def _items_of(converter: Converter, kind: Any) -> Hook:
+    if kind is Any:
+        return lambda value, _: list(value)
+    hook = _late(converter, kind)
+
+    def items(value: Any, _: Any) -> list[Any]:
+        found = []
+        problems = Problems()
+        for index, item in enumerate(value):
+            try:
+                found.append(hook(item, kind))
+            except Exception as error:  # noqa: BLE001 - a constructor may raise anything
+                problems.add(error, index, kind)
+        problems.check()
+        return found
+
+    return items
+
+
+def _entries_of(converter: Converter, key_kind: Any, kind: Any) -> Hook:
+    key_hook, hook = _late(converter, key_kind), _late(converter, kind)
+
+    def entries(mapping: Any, _: Any) -> dict[Any, Any]:
+        found = {}
+        problems = Problems()
+        for key, value in mapping.items():
+            try:
+                structured = hook(value, kind)
+                found[key_hook(key, key_kind)] = structured
+            except Exception as error:  # noqa: BLE001 - as above
+                problems.add(error, key, kind)
+        problems.check()
+        return found
+
+    return entries
+
+
+def _late(converter: Converter, kind: Any) -> Hook:
+    """Return the hook for a type; one that is being made right now is looked up when needed."""
+    try:
+        hook: Hook = converter.get_structure_hook(kind)
+    except RecursionError:
+        return converter.structure
     return hook
 
 
@@ -267,10 +335,7 @@ def _collections_of(converter: Converter) -> Callable[[Any], Hook]:
 def _check_kinds(converter: Converter, kinds: Iterable[Any]) -> None:
     """Refuse a type for which there is no hook now, and not when a person has answered."""
     for kind in kinds:
-        try:
-            converter.get_structure_hook(kind)
-        except RecursionError:
-            continue  # a class that holds itself: it is being made right now
+        _late(converter, kind)
 
 
 def _each_of(converter: Converter, items: list[Any], kinds: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -283,26 +348,36 @@ def _unions_of(converter: Converter) -> Callable[[Any], Hook]:
     """Return what makes hooks for unions."""
 
     def factory(kind: Any) -> Hook:
-        kinds = [each for each in get_args(kind) if each is not NoneType]
+        kinds = _kinds_of(kind)
         _check_kinds(converter, kinds)
 
-        def union(value: Any, _: Any) -> Any:
+        def union(value: Any, wanted: Any) -> Any:
             if value is None and len(kinds) < len(get_args(kind)):
                 return None
-            return _first_fit(converter, value, kinds)
+            if len(kinds) == 1:
+                return converter.structure(value, kinds[0])
+            # `int | float` equals `float | int` and gets the same hook, but the order counts.
+            ordered = _kinds_of(wanted) or kinds
+            return findings.get().once(
+                value, ordered, lambda: _first_fit(converter, value, ordered)
+            )
 
         return union
 
     return factory
 
 
-def _first_fit(converter: Converter, value: Any, kinds: list[Any]) -> Any:
+def _kinds_of(kind: Any) -> list[Any]:
+    """Return the types of a union but for None; none of anything else."""
+    args = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return [each for each in args if each is not NoneType]
+
+
+def _first_fit(converter: Converter, value: Any, kinds: list[Any]) -> Result[Any, str]:
     problems = []
     for kind in sorted(kinds, key=lambda each: each is not type(value)):
         try:
-            return converter.structure(value, kind)
-        except Exception as error:
-            if len(kinds) == 1:
-                raise
+            return Ok(findings.get().apart(partial(converter.structure, value, kind)))
+        except Exception as error:  # noqa: BLE001 - as above
             problems.append(problem_of(error))
-    raise ValueError(f"nothing that is allowed fits: {', or '.join(problems)}")
+    return Err(f"nothing that is allowed fits: {', or '.join(problems)}")

@@ -10,6 +10,9 @@ from lexigram_actors.errors import describe, text_of
 MOST_PROBLEMS = 10
 """Problems that one error lists; an answer of a million items may have as many."""
 
+ENOUGH = "not looked at"
+"""What is said at each place after those problems; it is not shown."""
+
 
 def misfit(expected: str, value: Any) -> ValueError:
     """Return the error of a value that is not what was expected."""
@@ -22,10 +25,13 @@ def problem_of(error: Exception) -> str:
 
     if not isinstance(error, ExceptionGroup):
         return _cut(_said(error, None))
-    problems = transform_error(error, "answer", _said)
-    more = len(problems) - MOST_PROBLEMS
+    problems = [
+        problem
+        for problem in transform_error(error, "answer", _said)
+        if not problem.startswith(ENOUGH)
+    ]
     shown = [_cut(problem) for problem in problems[:MOST_PROBLEMS]]
-    return "; ".join(shown if more <= 0 else [*shown, f"and {more} more"])
+    return "; ".join(shown if len(problems) <= MOST_PROBLEMS else [*shown, "and more"])
 
 
 def _said(error: BaseException, kind: Any) -> str:

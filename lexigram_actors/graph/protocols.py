@@ -31,7 +31,8 @@ class LLMClientProtocol(Protocol):
     """A language model, as `LLMNode` calls it.
 
     It may also have `stream(messages, **options)`, an async iterator over pieces of the answer:
-    texts, or objects with `.content`. That is used while somebody watches the run.
+    texts, objects with `.content`, or a `Result` of either. It may also return a `Result` of the
+    iterator. That is used while somebody watches the run.
     """
 
     async def complete(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 import subprocess
@@ -10,7 +11,17 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    TypedDict,
+    TypeVar,
+)
 
 import attrs
 import pytest
@@ -21,6 +32,7 @@ from lexigram_actors.errors import (
     LexigramError,
     MissingExtraError,
 )
+from lexigram_actors.graph import findings, strict_json
 from lexigram_actors.graph.answers import structured
 from lexigram_actors.graph.converting import strict_converter
 
@@ -119,6 +131,9 @@ def test_without_a_schema_every_answer_is_taken_as_it_is(answer: Any) -> None:
         (float, "1.5", 1.5),
         (float, ".5", 0.5),
         (float, "1e3", 1000.0),
+        (float, 2**53, 2.0**53),
+        (float, str(2**60), 2.0**60),
+        (float, "0.1", 0.1),
         (str, " as it is ", " as it is "),
         (bytes, b"raw", b"raw"),
         (Email, "a@b.example", Email("a@b.example")),
@@ -156,6 +171,10 @@ def test_single_values_are_read_for_what_they_say(schema: Any, answer: Any, expe
         (float, "1e999", "got '1e999'"),
         (float, 10**400, "expected a number, got 1000"),
         (float, "9" * 100_000 + "x", "100003 characters"),
+        (float, 2**53 + 1, "expected a number that a float does not round, got 9007199254740993"),
+        (float, str(2**53 + 1), "does not round, got '9007199254740993'"),
+        (float, "0." + "1" * 1000, "1004 characters"),
+        (int, "9" * 641, "643 characters"),
         (str, 5, "expected text, got 5"),
         (str, None, "got None"),
         (bytes, 5, "expected bytes, got 5"),
@@ -232,6 +251,11 @@ def test_of_a_union_the_exact_type_wins_and_then_the_first_that_fits(
     found = structured("ask", schema, answer)
     assert found == expected
     assert type(found) is type(expected)
+
+
+def test_the_order_in_a_union_counts_whichever_was_used_first() -> None:
+    for schema, kind in [(int | float, int), (float | int, float), (int | float, int)]:
+        assert type(structured("ask", schema, "5")) is kind
 
 
 def test_what_fits_nothing_in_a_union_is_refused_with_each_reason() -> None:
@@ -351,9 +375,193 @@ def test_an_object_that_does_not_fit_is_refused(schema: Any, answer: Any, said: 
 
 def test_the_problem_stays_short_however_large_the_answer() -> None:
     problem = refusal(list[int], ["x" * 10_000] * 1000)
-    assert problem.endswith("and 990 more")
+    assert problem.endswith("@ answer[9]; and more")
     assert len(problem) < 6000
     assert len(refusal(Point, {"x": 1, "y" * 100_000: 1})) < 1000
+
+
+def test_ints_in_json_stay_the_ints_they_are() -> None:
+    large = 123456789012345678901234567890
+    assert structured("ask", dict, f'{{"id": {large}}}') == {"id": large}
+    assert structured("ask", list[int], f"[{large}, -{large}]") == [large, -large]
+    assert type(structured("ask", list, "[18446744073709551617]")[0]) is int
+    assert structured("ask", list[float], "[1e3, 0.1]") == [1000.0, 0.1]
+    assert "does not round" in refusal(list[float], f"[{large + 1}]")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[NaN]", "NaN is no number"),
+        ("[-Infinity]", "-Infinity is no number"),
+        ("[1e400]", "the number 1e400 is too large"),
+        (f"[{'9' * 5000}]", "a number has 5000 characters, 640 at most are possible"),
+        (f"[0.{'9' * 5000}]", "a number has 5002 characters"),
+        ('[{"a": 1, "b": 2, "a": 3}]', "the key 'a' is there twice"),
+        ("[" * 65 + "]" * 65, "nested too deeply, more than 64 levels"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply, more than 64 levels"),
+        ('[{"a":' * 50_000, "nested too deeply, more than 64 levels"),
+        ("[1,]", "expected a list (or a JSON array), got '[1,]'"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_json_that_cannot_be_read_exactly_is_refused(text: str, said: str) -> None:
+    problem = refusal(list, text)
+    assert said in problem
+    assert "expected a list (or a JSON array)" in problem
+    assert len(problem) < 600
+
+
+def test_json_within_json_is_refused_for_the_same_reasons() -> None:
+    assert "the key 'a' is there twice @ answer[0]" in refusal(
+        list[dict[str, int]], ['{"a": 1, "a": 2}']
+    )
+
+
+@pytest.mark.parametrize("schema", [list, dict, Any, list[Any], Tree])
+def test_an_answer_has_a_limited_depth_and_may_not_hold_itself(schema: Any) -> None:
+    answer: list[Any] = []
+    answer.append({"answer": (answer,)})
+    assert "nested too deeply, more than 64 levels" in refusal(schema, answer)
+
+
+def test_an_answer_may_have_as_many_levels_as_are_allowed() -> None:
+    answer: dict[str, Any] = {"value": 0}
+    for value in range(1, 64):
+        answer = {"value": value, "left": answer}
+    assert structured("ask", Tree, answer).value == 63
+    assert structured("ask", list, "[" * 64 + "]" * 64)
+
+
+@dataclass
+class Counted:
+    value: int
+    tried: ClassVar[list[int]] = []
+
+    def __post_init__(self) -> None:
+        self.tried.append(self.value)
+        if self.value < 0:
+            raise ValueError("below 0")
+
+
+@pytest.fixture
+def tried() -> Iterator[list[int]]:
+    Counted.tried.clear()
+    yield Counted.tried
+    Counted.tried.clear()
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        (list[Counted], [{"value": -1}] * 1000),
+        (list[list[Counted]], [[{"value": -1}] * 5] * 1000),
+        (tuple[Counted, ...], [{"value": -1}] * 1000),
+        (dict[str, Counted], {str(number): {"value": -1} for number in range(1000)}),
+    ],
+    ids=["list", "lists in a list", "tuple", "dict"],
+)
+def test_after_the_problems_that_are_shown_no_item_is_tried(
+    schema: Any, answer: Any, tried: list[int]
+) -> None:
+    problem = refusal(schema, answer)
+    assert problem.count("below 0") == 10
+    assert problem.endswith("; and more")
+    assert len(tried) <= 15
+
+
+@dataclass
+class Fork:
+    value: Counted
+    left: Fork | None = None
+    right: Fork | int | None = None
+
+
+def forks(levels: int) -> dict[str, Any]:
+    inner = {"left": forks(levels - 1), "right": forks(levels - 1)} if levels else {}
+    return {"value": {"value": -1}, **inner}
+
+
+def test_after_the_problems_that_are_shown_no_field_is_tried(tried: list[int]) -> None:
+    problem = refusal(Fork, forks(12))
+    assert problem.count(" @ answer") == 10
+    assert "not looked at" not in problem
+    assert problem.endswith("; and more")
+    assert len(tried) < 1000  # of 8191
+
+
+def test_ten_problems_are_all_there_is_where_all_are_shown(tried: list[int]) -> None:
+    problem = refusal(list[Counted], [{"value": -1}] * 10 + [{"value": 1}] * 10)
+    assert problem.endswith("@ answer[9]")
+    assert len(tried) == 20
+
+
+@dataclass
+class Both:
+    left: Rule
+    right: Counted
+
+
+@dataclass
+class Either:
+    left: Rule
+    right: str
+
+
+Rule = Both | Either | Counted
+
+
+def nested_rule(innermost: Any, right: Any, depth: int) -> Any:
+    for _ in range(depth):
+        innermost = {"left": innermost, "right": right}
+    return innermost
+
+
+@pytest.mark.parametrize("encode", [lambda answer: answer, json.dumps], ids=["values", "json"])
+@pytest.mark.parametrize("value", [1, -1], ids=["fits", "fits nothing"])
+def test_a_value_is_tried_once_for_each_type_of_a_union_however_deep_it_stands(
+    value: int, encode: Any, tried: list[int]
+) -> None:
+    # At each level `Both` takes the left side and fails on the right, so `Either` takes it again.
+    answer = encode(nested_rule({"value": value}, "text", 20))
+    if value < 0:
+        assert "nothing that is allowed fits" in refusal(Rule, answer)
+    else:
+        assert isinstance(structured("ask", Rule, answer), Either)
+    assert tried == [value]
+
+
+def test_json_within_json_is_read_once_however_often_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tried: list[int]
+) -> None:
+    read = []
+    monkeypatch.setattr(
+        findings, "read_json", lambda text: read.append(text) or strict_json.read_json(text)
+    )
+    answer = '{"value": 1}'
+    for _ in range(8):
+        answer = json.dumps({"left": answer, "right": "text"})
+    assert isinstance(structured("ask", Rule, answer), Either)
+    assert len([text for text in read if text[:1] == "{"]) == 9
+    assert tried == [1]
+
+
+def test_what_was_found_out_about_one_answer_says_nothing_about_the_next() -> None:
+    answer = {"left": {"value": "x"}, "right": "text"}
+    refusal(Rule, answer)
+    answer["left"]["value"] = 5  # type: ignore[index]
+    assert structured("ask", Rule, answer) == Either(Counted(5), "text")
+
+
+def test_an_answer_may_be_structured_while_another_one_is() -> None:
+    @attrs.frozen
+    class Outer:
+        inner: Any = attrs.field(converter=lambda text: structured("inner", int | list[int], text))
+        last: Rule
+
+    assert structured("ask", Outer, {"inner": "[1]", "last": {"value": 1}}) == Outer(
+        "[1]", Counted(1)
+    )
 
 
 def test_an_answer_nested_too_deeply_is_refused() -> None:
@@ -382,7 +590,7 @@ def test_a_refusal_is_a_value_error_that_survives_pickle_and_copy() -> None:
 
 def test_cattrs_is_imported_when_it_is_first_needed() -> None:
     program = (
-        "import sys; from lexigram_actors.graph.nodes import HumanNode; HumanNode('a', schema=int);"
+        "import sys; from lexigram_actors.graph.nodes import HumanNode; HumanNode('a');"
         "sys.exit('cattrs' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

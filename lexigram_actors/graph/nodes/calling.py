@@ -51,6 +51,11 @@ class CallingNode(AbstractWorkflowNode):
         self._output_key = output_key
         self._on_error = on_error
 
+    @property
+    def output_key(self) -> str:
+        """The key under which the outcome is stored."""
+        return self._output_key
+
     @abstractmethod
     async def _call(self, state: dict[str, Any]) -> Any:
         """Return the outcome, or a `Result` of it."""

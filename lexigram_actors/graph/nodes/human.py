@@ -29,9 +29,9 @@ class HumanNode(AbstractWorkflowNode):
     None is no answer: a question answered with it is asked again.
 
     Raises:
-        ConfigurationError: The prompt is no string, `expires_after` is not above 0, or the default
-            answer does not fit the schema.
-        MissingExtraError: There is a default answer and a schema, and `cattrs` is not installed.
+        ConfigurationError: The prompt is no string, `expires_after` is not above 0, the schema is
+            no type for answers, or the default answer does not fit it.
+        MissingExtraError: There is a schema, and `cattrs` is not installed.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from lexigram_actors.graph.protocols import ChatMessage
 from lexigram_actors.graph.templates import render
 from lexigram_actors.graph.tokens import emit_token, is_watched
 from lexigram_actors.invoking import as_result, invoke
+from lexigram_actors.result import Ok, Result
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class LLMNode(CallingNode):
         on_error: `"raise"` fails the node; `"text"` stores `"LLM error: ..."` and goes on.
 
     Where the run is watched (`astream`) and the client has `stream`, the answer comes in pieces;
-    each is a `TokenEmitted` event, and joined they are what is stored.
+    each is a `TokenEmitted` event, and joined they are what is stored. An `Err` in the place of
+    the stream or of a piece is a failure of the node; pieces before it were emitted.
 
     Raises:
         ConfigurationError: A prompt is no string, or `on_error` is neither.
@@ -82,27 +84,43 @@ class LLMNode(CallingNode):
         answer = as_result(await invoke(complete, messages, **self._options))
         return answer.map_sync(lambda completion: text_under("content", completion))
 
-    async def _streamed(self, stream: Callable[..., Any], messages: list[ChatMessage]) -> str:
-        pieces = aiter(await invoke(stream, messages, **self._options))
-        texts: list[str] = []
+    async def _streamed(
+        self, stream: Callable[..., Any], messages: list[ChatMessage]
+    ) -> Result[str, Any]:
+        opened = as_result(await invoke(stream, messages, **self._options))
+        if not isinstance(opened, Ok):
+            return opened
+        pieces = aiter(opened.value)
         try:
-            async for piece in pieces:
-                texts.append(text_under("content", piece))
-                emit_token(texts[-1])
+            return await joined(pieces)
         finally:
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await close(pieces)
-        return "".join(texts)
+            # The answer is complete, or a failure or a cancellation is on its way: however closing
+            # goes, it is not to replace that. A nursery in it whose time is up fails with a group,
+            # which only outside of the scope is rid of the time-out.
+            kind = type(pieces).__name__
+            try:
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
+                    await close(pieces)
+                if scope.cancelled_caught:
+                    logger.warning("closing a stream of %s took over %g s", kind, CLOSE_TIMEOUT)
+            except Exception:
+                logger.exception("closing a stream of %s failed", kind)
+
+
+async def joined(pieces: AsyncIterator[Any]) -> Result[str, Any]:
+    """Emit each piece as it comes; return the whole text, or the first `Err` among them."""
+    texts: list[str] = []
+    async for given in pieces:
+        piece = as_result(given)
+        if not isinstance(piece, Ok):
+            return piece
+        texts.append(text_under("content", piece.value))
+        emit_token(texts[-1])
+    return Ok("".join(texts))
 
 
 async def close(pieces: AsyncIterator[Any]) -> None:
-    """Close a stream that can be closed; what that raises is logged.
-
-    It must not take the place of a cancellation that is on its way.
-    """
+    """Close a stream that can be closed."""
     aclose = getattr(pieces, "aclose", None)
     if aclose is not None:
-        try:
-            await aclose()
-        except Exception:
-            logger.exception("closing a stream of %s failed", type(pieces).__name__)
+        await invoke(aclose)

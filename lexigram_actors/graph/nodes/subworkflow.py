@@ -6,7 +6,11 @@ from typing import Any, ClassVar, final
 
 from lexigram_actors.errors import (
     AnswerInvalidError,
+    ConfigurationError,
+    GraphValidationError,
     HumanInputRequiredError,
+    MissingExtraError,
+    NotStorableError,
     WorkflowStateError,
     WorkflowStepError,
     WorkflowVersionMismatchError,
@@ -26,6 +30,9 @@ ABOUT_THE_ANSWER = (
 )
 """What `resume` raises at whoever answers; the workflow inside did not fail by it."""
 
+MISUSE = (ConfigurationError, GraphValidationError, MissingExtraError, NotStorableError)
+"""What says that the workflow inside cannot run as it is, or cannot be kept for an answer."""
+
 
 @final
 class SubworkflowNode(CallingNode):
@@ -40,6 +47,11 @@ class SubworkflowNode(CallingNode):
         output_key: The key under which the outcome is stored: of a graph its output, of others
             what they return.
         on_error: `"text"` stores `"Subworkflow error: ..."` and goes on; `"raise"` fails the node.
+
+    Misuse fails the node whatever `on_error` says: a `ConfigurationError`, `GraphValidationError`,
+    `MissingExtraError` or `NotStorableError` raised inside, or one that led to the failure there.
+    Otherwise a question that could not be asked, since its schema or the state around it is no
+    good, would pass for one that was answered.
 
     A question for a person that is asked inside passes through, and `resume_nested` takes the
     answer in.
@@ -76,6 +88,11 @@ class SubworkflowNode(CallingNode):
         found = await invoke(execute, given, state={**state, "input": given})
         return as_result(found).map_sync(output_of)
 
+    def _failure_as_text(self, error: Any) -> str:
+        if is_misuse(error):
+            raise error
+        return super()._failure_as_text(error)
+
     def _output_of_run(self, value: Any) -> Any:
         return value.get("output") if self._workflow.kind == "graph" else value
 
@@ -97,7 +114,7 @@ class SubworkflowNode(CallingNode):
             HumanInputRequiredError: Something is still to be asked.
             AnswerInvalidError: The answer does not fit its question.
             WorkflowStateError: There is no such question inside.
-            Exception: The workflow failed, where `on_error` is `"raise"`.
+            Exception: The workflow failed by misuse, or `on_error` is `"raise"`.
         """
         resume = getattr(self._workflow, "resume", None)
         if resume is None:
@@ -110,6 +127,20 @@ class SubworkflowNode(CallingNode):
     async def _resumed(self, resume: Any, answer: NestedAnswer) -> Any:
         found = await invoke(resume, answer.checkpoint_state, answer.response, node=answer.node)
         return as_result(found).map_sync(output_of)
+
+
+def is_misuse(error: Any) -> bool:
+    """Say whether an error is misuse, or has it in a group or among its causes, however deep."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, MISUSE):
+            return True
+        if isinstance(error, BaseException) and id(error) not in seen:
+            seen.add(id(error))
+            waiting.append(error.__cause__)
+            waiting += error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return False
 
 
 def output_of(result: Any) -> Any:

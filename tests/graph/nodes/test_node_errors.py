@@ -12,10 +12,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from lexigram_actors.errors import (
     ConfigurationError,
+    GraphValidationError,
     HumanInputRequiredError,
     LexigramError,
     WorkflowStepError,
 )
+from lexigram_actors.graph.builder import WorkflowBuilder
 from lexigram_actors.graph.node import AbstractWorkflowNode
 from lexigram_actors.graph.nodes import AgentNode, LLMNode, SubworkflowNode, ToolNode
 from lexigram_actors.host.seam import RunContext
@@ -253,3 +255,12 @@ async def test_an_object_that_cannot_be_called_fails_the_node(
 async def test_a_missing_method_becomes_a_text_where_that_is_wanted() -> None:
     node = AgentNode("node", agent=object(), on_error="text")
     assert await node.execute({}) == {"output": "Agent error: object has no method run()"}
+
+
+@every_node
+def test_the_key_it_writes_is_known_and_checked_when_a_graph_is_built(make: Any) -> None:
+    assert make(lambda: None).output_key == "output"
+    assert make(lambda: None, output_key="answer").output_key == "answer"
+    builder = WorkflowBuilder("graph").add_node("node", node=make(lambda: None, output_key="_x"))
+    with pytest.raises(GraphValidationError, match="its output_key '_x' would be dropped"):
+        builder.set_entry("node").set_terminal("node").build()

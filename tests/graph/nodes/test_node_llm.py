@@ -11,7 +11,7 @@ import trio
 from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from lexigram_actors.errors import ConfigurationError
+from lexigram_actors.errors import ConfigurationError, WorkflowStepError
 from lexigram_actors.graph.models import NodeType
 from lexigram_actors.graph.nodes import LLMNode
 from lexigram_actors.graph.protocols import ChatMessage, LLMClientProtocol
@@ -285,6 +285,155 @@ async def test_a_stream_that_fails_to_close_does_not_replace_the_cancellation(
         scope = await cancelled_while_streaming(HangingStream(1, OSError("gone")), "text")
     assert scope.cancelled_caught
     assert "closing a stream of HangingStream failed" in caplog.text
+
+
+class FailingStream:
+    """Gives one piece; closing fails, and what it waits for meanwhile ends only in time."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = errors
+        self.given = 0
+
+    def stream(self, messages: Any) -> FailingStream:
+        return self
+
+    def __aiter__(self) -> FailingStream:
+        return self
+
+    async def __anext__(self) -> str:
+        await trio.lowlevel.checkpoint()
+        self.given += 1
+        if self.given > 1:
+            raise StopAsyncIteration
+        return "the whole answer"
+
+    async def aclose(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)  # cancelled, and in the group with the errors
+            for error in self.errors:
+                nursery.start_soon(self._fail_when_cancelled, error)
+
+    async def _fail_when_cancelled(self, error: Exception) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise error
+
+
+@pytest.mark.parametrize("errors", [[OSError("reset")], [OSError("one"), ValueError("two")]])
+async def test_tasks_of_a_stream_that_fail_when_its_time_is_up_do_not_replace_the_answer(
+    watch: Any,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    errors: list[Exception],
+) -> None:
+    watch(lambda text: None)
+    node = LLMNode("ask", llm=FailingStream(*errors))
+    with caplog.at_level(logging.WARNING):
+        assert await node.execute({"input": "x"}) == {"output": "the whole answer"}
+    assert "closing a stream of FailingStream failed" in caplog.text
+
+
+async def test_tasks_of_a_stream_that_fail_do_not_replace_a_cancellation(
+    watch: Any, autojump_clock: MockClock
+) -> None:
+    class Endless(FailingStream):
+        async def __anext__(self) -> str:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    watch(lambda text: None)
+    stream: Any = Endless(OSError("reset"))
+    assert (await cancelled_while_streaming(stream, "text")).cancelled_caught
+
+
+class Closing(FailingStream):
+    """Gives one piece, and is closed by whatever it was made with."""
+
+    def __init__(self, aclose: Any) -> None:
+        super().__init__()
+        self._aclose = aclose
+
+    @property
+    def aclose(self) -> Any:
+        if isinstance(self._aclose, Exception):
+            raise self._aclose
+        return self._aclose
+
+
+@pytest.mark.parametrize(
+    ("aclose", "said"),
+    [
+        (trio.sleep_forever, "closing a stream of Closing took over 5 s"),
+        (lambda: 1 / 0, "closing a stream of Closing failed"),
+        (OSError("no such thing"), "closing a stream of Closing failed"),
+        (lambda: None, ""),
+        (None, ""),
+    ],
+    ids=["slow", "failing", "unreadable", "plain", "none"],
+)
+async def test_however_a_stream_closes_a_complete_answer_is_kept(
+    watch: Any,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    aclose: Any,
+    said: str,
+) -> None:
+    watch(lambda text: None)
+    with caplog.at_level(logging.WARNING):
+        node = LLMNode("ask", llm=Closing(aclose))
+        assert await node.execute({"input": "x"}) == {"output": "the whole answer"}
+    assert [record.getMessage() for record in caplog.records] == ([said] if said else [])
+
+
+async def test_pieces_in_a_result_are_unwrapped(watch: Any) -> None:
+    pieces: list[str] = []
+    watch(pieces.append)
+    client = StreamingClient(Ok("Hel"), Ok(Completion("lo")), "!")
+    assert await LLMNode("ask", llm=client).execute({}) == {"output": "Hello!"}
+    assert pieces == ["Hel", "lo", "!"]
+
+
+QUOTA = PermissionError("no quota")
+
+
+@pytest.mark.parametrize("error", [QUOTA, "no quota"], ids=["exception", "text"])
+async def test_a_piece_that_is_an_err_is_a_failure_and_the_stream_is_closed(
+    watch: Any, error: Any
+) -> None:
+    pieces: list[str] = []
+    watch(pieces.append)
+    client = StreamingClient("half", Err(error), "never")
+    node = LLMNode("ask", llm=client, on_error="text")
+    assert await node.execute({}) == {"output": "LLM error: no quota"}
+    assert (pieces, client.closed) == (["half"], 1)
+    with pytest.raises(PermissionError if error is QUOTA else WorkflowStepError) as caught:
+        await LLMNode("ask", llm=client).execute({})
+    assert "no quota" in str(caught.value)
+    assert (pieces, client.closed) == (["half", "half"], 2)
+
+
+async def as_coroutine(value: Any) -> Any:
+    await trio.lowlevel.checkpoint()
+    return value
+
+
+@pytest.mark.parametrize("answered", [lambda value: value, as_coroutine], ids=["plain", "async"])
+async def test_a_stream_may_come_in_a_result(watch: Any, answered: Any) -> None:
+    class Client:
+        def __init__(self, outcome: Any) -> None:
+            self.outcome = outcome
+
+        def stream(self, messages: Any) -> Any:
+            return answered(self.outcome)
+
+    watch(lambda text: None)
+    opened = Ok(StreamingClient("a", Ok("b")).stream([]))
+    assert await LLMNode("ask", llm=Client(opened)).execute({}) == {"output": "ab"}
+    with pytest.raises(PermissionError, match="no quota"):
+        await LLMNode("ask", llm=Client(Err(QUOTA))).execute({})
+    node = LLMNode("ask", llm=Client(Err("no quota")), on_error="text")
+    assert await node.execute({}) == {"output": "LLM error: no quota"}
 
 
 async def test_an_err_of_the_client_is_its_failure() -> None:

@@ -11,14 +11,21 @@ from trio.testing import wait_all_tasks_blocked
 
 from lexigram_actors.errors import (
     AnswerInvalidError,
+    ConfigurationError,
+    GraphValidationError,
     HumanInputRequiredError,
+    MissingExtraError,
+    NodeExecutionError,
+    NotStorableError,
     WorkflowStateError,
     WorkflowStepError,
     WorkflowVersionMismatchError,
 )
+from lexigram_actors.graph.builder import WorkflowBuilder
 from lexigram_actors.graph.models import GraphResult, NodeType, PendingQuestion
 from lexigram_actors.graph.node import NestedAnswer, NestingNode
 from lexigram_actors.graph.nodes import SubworkflowNode
+from lexigram_actors.graph.nodes.subworkflow import is_misuse
 from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.result import Err, Ok, Result
 
@@ -145,6 +152,77 @@ async def test_what_concerns_the_answer_reaches_whoever_gave_it(
     with pytest.raises(type(error)) as caught:
         await node.resume_nested({}, ANSWER)
     assert caught.value is error
+
+
+MISUSE = [
+    ConfigurationError("no such setting"),
+    GraphValidationError("no entry"),
+    MissingExtraError("cattrs", "schemas"),
+    NotStorableError("a socket"),
+]
+every_misuse = pytest.mark.parametrize("error", MISUSE, ids=lambda error: type(error).__name__)
+
+
+def led_to(error: Exception) -> Exception:
+    failed = NodeExecutionError("inner", node="inner", cause=error)
+    return NodeExecutionError("outer", node="outer", cause=failed)
+
+
+@every_misuse
+@pytest.mark.parametrize(
+    "around",
+    [lambda error: error, led_to, lambda error: ExceptionGroup("two", [OSError(), led_to(error)])],
+    ids=["itself", "as a cause", "in a group"],
+)
+async def test_misuse_inside_never_becomes_text(error: Exception, around: Any) -> None:
+    class Raising(Engine):
+        async def execute(self, input: Any, *, state: dict[str, Any]) -> Any:
+            raise self.outcome
+
+    misuse = around(error)
+    for workflow in (Raising(misuse), Engine(Err(misuse)), Inner("graph", Err(misuse))):
+        with pytest.raises(type(misuse)) as caught:
+            await SubworkflowNode("sub", workflow=workflow, on_error="text").execute({})
+        assert caught.value is misuse
+    with pytest.raises(type(misuse)) as caught:
+        await SubworkflowNode("sub", workflow=Engine(misuse)).resume_nested({}, ANSWER)
+    assert caught.value is misuse
+
+
+async def test_errors_that_cause_one_another_end_in_text() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    node = SubworkflowNode("sub", workflow=Engine(Err(first)), on_error="text")
+    assert await node.execute({}) == {"output": "Subworkflow error: first"}
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+async def test_an_approval_is_not_skipped_where_the_state_cannot_be_kept_for_it(
+    levels: int,
+) -> None:
+    workflow: Any = (
+        WorkflowBuilder("inner")
+        .add_node("socket", node=lambda state: {"socket": object()})
+        .add_node("approve", human_prompt="Pay?")
+        .add_edge("socket", "approve")
+        .set_entry("socket")
+        .set_terminal("approve")
+        .build()
+    )
+    paid: list[Any] = []
+    for _ in range(levels):
+        workflow = (
+            WorkflowBuilder("outer")
+            .add_node("approved", subworkflow=workflow)
+            .add_node("pay", node=lambda state: paid.append(state) or {})
+            .add_edge("approved", "pay")
+            .set_entry("approved")
+            .set_terminal("pay")
+            .build()
+        )
+    outcome = await workflow.execute({"input": "x"})
+    assert paid == []
+    assert is_misuse(outcome.unwrap_err())
 
 
 async def test_a_failure_after_the_answer_is_one_as_always() -> None:
