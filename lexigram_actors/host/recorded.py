@@ -31,9 +31,13 @@ from lexigram_actors.errors import (
     describe,
 )
 from lexigram_actors.errors.base import sole_error
+from lexigram_actors.host.cancelling import passing
 from lexigram_actors.storage.ports import CacheBackendProtocol
 
 logger = logging.getLogger(__name__)
+
+CLEAR_TIMEOUT: Final = 5.0
+"""Seconds that each half of a clearing may go on for after a cancellation."""
 
 CLAIMS: Final[trio.lowlevel.RunVar[set[tuple[int, str]]]] = trio.lowlevel.RunVar("runs under way")
 """Which corners have a run under way, by store and prefix: of one Trio run, not of all."""
@@ -41,7 +45,9 @@ CLAIMS: Final[trio.lowlevel.RunVar[set[tuple[int, str]]]] = trio.lowlevel.RunVar
 
 def digest_of(parts: Sequence[str]) -> str:
     """Return a digest that no other sequence of texts has."""
-    return sha256(json.dumps(parts).encode()).hexdigest()[:40]
+    # Escaped, two lone surrogates would read as the character that they are the halves of.
+    text = json.dumps(parts, ensure_ascii=False)
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
 def cache_in(given: object) -> CacheBackendProtocol | None:
@@ -142,19 +148,62 @@ class RecordedRun:
     async def clear(self) -> None:
         """Forget everything.
 
-        It counts no more once the header is gone: cut off after that, or with a store that does
-        not remove the rest (which is logged), it leaves only what takes room.
+        It counts no more once the header is gone. From there on nothing is raised: what a store
+        does not remove only takes room, which is logged.
+
+        Cancelled, it goes on for `CLEAR_TIMEOUT` seconds, and where it succeeds returns as if
+        there were no cancellation, so that the outcome of the run is not lost together with its
+        record. Where the time does not suffice for the header, the cancellation passes: the
+        record may stand or be gone.
         """
-        await self._ask("cleared", self.store.delete, f"{self.prefix}header")
+        try:
+            await self._delete_header()
+        except trio.Cancelled:  # noqa: ASYNC103 - it comes again at the next checkpoint
+            with trio.move_on_after(CLEAR_TIMEOUT, shield=True) as scope:
+                await self._delete_header()
+            if scope.cancelled_caught:
+                logger.warning("%s: after the cancellation its record may still stand", self._place)
+                raise
+        try:
+            await self._delete_rest()
+        except trio.Cancelled:  # noqa: ASYNC103 - as above
+            with trio.move_on_after(CLEAR_TIMEOUT, shield=True) as scope:
+                await self._delete_rest()
+            if scope.cancelled_caught:
+                self._leave_rest("it was cancelled")
+
+    async def _delete_header(self) -> None:
+        try:
+            await self._ask("cleared", self.store.delete, f"{self.prefix}header")
+            return
+        except StoreError as error:
+            failure = error
+        if not await self._is_gone():
+            raise failure
+
+    async def _is_gone(self) -> bool:
+        """Say whether the header is gone: a store may do it, and fail to say so."""
+        try:
+            return await self.get("header") is None
+        except (StoreError, NotStorableError):
+            return False
+
+    async def _delete_rest(self) -> None:
         try:
             await self._ask("cleared", self.store.delete_pattern, f"{self.prefix}*")
         except (StoreError, NotStorableError) as error:
-            logger.warning(
-                "%s, run %r, is over; what was recorded is not removed, and counts no more: %s",
-                self.what,
-                self.run_id,
-                describe(error),
-            )
+            self._leave_rest(describe(error))
+
+    def _leave_rest(self, reason: str) -> None:
+        logger.warning(
+            "%s is over; what was recorded is not removed, and counts no more: %s",
+            self._place,
+            reason,
+        )
+
+    @property
+    def _place(self) -> str:
+        return f"{self.what}, run {self.run_id!r}"
 
     async def _ask(
         self, done: str, ask: Callable[..., Awaitable[Any]], *args: Any, part: str = ""
@@ -166,12 +215,14 @@ class RecordedRun:
             failure = answer.unwrap_err()
         except Exception as error:  # noqa: BLE001 - a store of the caller's, of any kind
             failure = sole_error(error)
+        except BaseExceptionGroup as group:
+            # Of a store with a nursery, cancelled.
+            raise passing(group, f"the store of {self._place},") from None  # noqa: ASYNC104
         if isinstance(failure, StoreError | NotStorableError):
             raise failure
         cause = failure if isinstance(failure, BaseException) else None
         raise StoreError(
-            f"{part}the record of {self.what}, run {self.run_id!r}, cannot be {done}: "
-            f"{describe(failure)}",
+            f"{part}the record of {self._place}, cannot be {done}: {describe(failure)}",
             hint="mend the store, and run again with the same run_id: what is recorded stands",
             cause=cause,
         ) from cause
@@ -179,7 +230,6 @@ class RecordedRun:
     def unreadable(self, problem: str) -> StoreCorruptedError:
         """Return the error for a record that is there and makes no sense."""
         return StoreCorruptedError(
-            f"the record of {self.what}, run {self.run_id!r}, is damaged or of another version: "
-            f"{problem}",
+            f"the record of {self._place}, is damaged or of another version: {problem}",
             hint="run again with another run_id, or another version or name of the definition",
         )

@@ -32,8 +32,14 @@ class RunContext:
     state: Mapping[str, Any] = field(factory=dict)
 
     def below(self, name: str) -> str | None:
-        """Return the id of a run inside this one, at the place `name`."""
-        return None if self.run_id is None else f"{self.run_id}/{name}"
+        """Return the id of a run inside this one, at the place `name`; None where this has none.
+
+        A slash in the name is written `%2F`, and a percent sign `%25`, so that no two places read
+        alike.
+        """
+        if self.run_id is None:
+            return None
+        return f"{self.run_id}/{name.replace('%', '%25').replace('/', '%2F')}"
 
 
 def check_runnable(candidate: object) -> None:

@@ -20,11 +20,11 @@ class PipelineContext:
 
     Attributes:
         pipeline_name: The pipeline's name.
-        step_results: What each step returned, by its name.
-        metadata: Facts. A pipeline puts there `"run_id"`; `"step_results"`, a
-            `StepExecutionResult` for each step that ended (in the order they end while the run
-            goes on, in the order of declaration once it is over); and, at the end,
-            `"total_duration"` in seconds.
+        step_results: What each step returned, by its name, in the order in which they ended.
+        metadata: Facts. A pipeline puts there `"run_id"`; its name, as `"pipeline"`;
+            `"step_results"`, a `StepExecutionResult` for each step that ended (in the order they
+            end while the run goes on, in the order of declaration once it is over); and, at the
+            end, `"total_duration"` in seconds.
         start_time: When the run began, in seconds of the Trio clock; None before.
         end_time: When it ended; None before.
     """

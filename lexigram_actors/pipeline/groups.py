@@ -31,10 +31,12 @@ class ParallelStep(CompositeStep):
         fail_fast: True: the first failure cancels the others at once. False: all run to their end,
             and what depends on one that failed is skipped.
         timeout: Seconds for all of it together.
-        resilience: As for `PipelineStep`; each of its calls runs every step again.
+        resilience: As for `PipelineStep`; each of its calls runs every step again, and the
+            records and results of the last count.
 
     Raises:
-        ConfigurationError: Two of the steps have the same name.
+        ConfigurationError: Two of the steps have the same name, or a step stands inside more
+            than 32 others.
     """
 
     def __init__(
@@ -53,7 +55,10 @@ class ParallelStep(CompositeStep):
         check_names(self)
 
     async def execute(self, context: PipelineContext) -> Result[list[Any], Exception]:
-        """Run the steps; `Err(PipelineExecutionError)` names the first of those that failed."""
+        """Run the steps; `Err(PipelineExecutionError)` names the first of those that failed.
+
+        What they depend on outside is taken to have ended.
+        """
         return await run_alone(self, context)
 
     async def perform(

@@ -17,7 +17,7 @@ from lexigram_actors.pipeline.diagram import diagram_of
 from lexigram_actors.pipeline.recording import Run
 from lexigram_actors.pipeline.run import CLEANUP_TIMEOUT, Level, execution_error
 from lexigram_actors.pipeline.steps import FunctionStep, PipelineStep, as_step
-from lexigram_actors.pipeline.tree import checked_tree
+from lexigram_actors.pipeline.tree import Structure
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.storage.ports import CacheBackendProtocol, Store
 
@@ -73,7 +73,7 @@ class Pipeline:
         self.max_concurrency = max_concurrency
         self.cleanup_timeout = cleanup_timeout
         self._cache = cache
-        self._use([as_step(each) for each in steps])
+        self._structure = Structure(name, [as_step(each) for each in steps])
 
     @property
     def kind(self) -> str:
@@ -93,7 +93,7 @@ class Pipeline:
     @property
     def steps(self) -> list[PipelineStep]:
         """The steps in the order they were added: a copy; `add_step` adds more."""
-        return [node.step for node in self._tree.nodes]
+        return [node.step for node in self._structure.nodes]
 
     def add_step(self, step: Any) -> None:
         """Append a step, or a `Runnable`, whose dependencies are there already.
@@ -105,13 +105,7 @@ class Pipeline:
                 was. It is a `ValueError`.
             TypeError: It is no step.
         """
-        self._use([*self.steps, as_step(step)])
-
-    def _use(self, steps: list[PipelineStep]) -> None:
-        self._tree = checked_tree(self._name, steps)
-        self._positions: dict[str, int] = {}
-        for position, node in enumerate(self._tree.walk()):
-            self._positions.setdefault(node.name, position)
+        self._structure.add(as_step(step))
 
     # --- running ----------------------------------------------------------------------------
 
@@ -133,9 +127,10 @@ class Pipeline:
                 are recorded are not run again.
 
         Returns:
-            `Err(PipelineExecutionError)` where a step failed: `step_name` is the first of those
-            that did, in the order of declaration, `error` what it failed with, and
-            `details["errors"]` has all of them by step.
+            `Err(PipelineExecutionError)` where a step failed: `step_name` is the step, of several
+            the first declared, and of those that failed while they were cancelled none; `error`
+            is what it failed with, and `details["errors"]` has all of them by step. What a step
+            raises together with its cancellation is logged only.
 
         Raises:
             WorkflowStateError: A run with that id is under way in this store.
@@ -144,7 +139,8 @@ class Pipeline:
             NotStorableError: A step's result cannot be recorded. As above.
 
         Cancelled, no task is left, started steps are cleaned up, and the context tells what was
-        done. `KeyboardInterrupt` and `SystemExit` pass through.
+        done. A run that had ended, and only cleared its record, returns its outcome nevertheless.
+        `KeyboardInterrupt` and `SystemExit` pass through.
         """
         if not isinstance(run_id, str):
             raise TypeError(f"run_id must be a str, and is {run_id!r}")
@@ -156,7 +152,7 @@ class Pipeline:
         context = PipelineContext(self._name) if initial_context is None else initial_context
         if not isinstance(context, PipelineContext):
             raise TypeError(f"initial_context must be a PipelineContext, and is {context!r}")
-        context.metadata["run_id"] = run_id
+        context.metadata |= {"run_id": run_id, "pipeline": self._name}
         if self._cache is None or run_id is None:
             return await self._run(context, fail_fast)
         checkpoint = Checkpoint(self._cache, self._name, self._version, run_id)
@@ -167,7 +163,7 @@ class Pipeline:
         self, context: PipelineContext, fail_fast: bool, checkpoint: Checkpoint | None = None
     ) -> Result[PipelineContext, Exception]:
         run = Run(context, [], self.cleanup_timeout, checkpoint)
-        tree, positions = self._tree, self._positions
+        tree, positions = self._structure.tree, self._structure.positions
         level = Level(run, tree, limit=self.max_concurrency, fail_fast=fail_fast)
         context.metadata["step_results"] = run.records
         context.start_time, context.end_time = run.clock(), None
@@ -226,11 +222,12 @@ class Pipeline:
 
         Whatever the names are: `dot -Tsvg` draws it.
         """
-        return to_dot(diagram_of(self._name, self._tree))
+        return to_dot(diagram_of(self._name, self._structure.tree))
 
     def to_mermaid(self) -> str:
         """Return the steps and their dependencies as a Mermaid flowchart."""
-        return to_mermaid(diagram_of(self._name, self._tree))
+        return to_mermaid(diagram_of(self._name, self._structure.tree))
 
     def __repr__(self) -> str:
-        return f"<Pipeline {self._name!r} version {self._version}, {len(self._tree.nodes)} steps>"
+        number = len(self._structure.nodes)
+        return f"<Pipeline {self._name!r} version {self._version}, {number} steps>"

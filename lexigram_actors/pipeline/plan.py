@@ -9,7 +9,7 @@ of one step at a time follows `Plan.order`; one of several side by side asks a `
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import final
 
@@ -34,9 +34,48 @@ class Outline:
 # --- what is wrong ---------------------------------------------------------------------------
 
 
-def problems_of(steps: Sequence[Outline]) -> list[str]:
-    """Return a sentence for each thing that is wrong, none where the steps can run."""
-    return [*duplicate_problems(steps), *level_problems(steps, frozenset(), "")]
+def problems_of(steps: Sequence[Outline], ended: frozenset[str] = frozenset()) -> list[str]:
+    """Return a sentence for each thing that is wrong, none where the steps can run.
+
+    Args:
+        ended: Names of steps that have ended before any of these begins.
+    """
+    return [*duplicate_problems(steps), *level_problems(steps, ended, "")]
+
+
+def fits(step: Outline, others: Mapping[str, Outline], taken: Container[str]) -> bool:
+    """Say whether nothing is wrong with steps that can run when this one is added to them.
+
+    What it takes does not grow with their number, unless steps inside depend on those outside.
+
+    Args:
+        others: The steps beside it, by name.
+        taken: Their names, and those of the steps inside them.
+    """
+    inside = occurrences([step])
+    return (
+        max(inside.values()) == 1
+        and not any(name in taken for name in inside)
+        and all(name in others for name in step.dependencies)
+        and all(
+            not level_problems(group, frozenset(), "")
+            or not level_problems(group, ancestors_of(step, others), "")
+            for group in step.alternatives
+        )
+    )
+
+
+def unknown_in(steps: Iterable[Outline]) -> frozenset[str]:
+    """Return the names that the steps, and those inside them, depend on and that are not there."""
+    steps = list(steps)
+    wanted: set[str] = set()
+    waiting = list(steps)
+    while waiting:
+        step = waiting.pop()
+        wanted.update(step.dependencies)
+        for group in step.alternatives:
+            waiting += group
+    return frozenset(wanted - occurrences(steps).keys())
 
 
 def duplicate_problems(steps: Sequence[Outline]) -> list[str]:

@@ -89,6 +89,14 @@ class Run:
                     self.restore(inner)
         return record
 
+    def forget(self, node: Node) -> None:
+        """Drop what is known of the steps inside a step, which runs them again."""
+        names = {inner.name for group in node.groups for inner in group.walk()}
+        for each in self.records:
+            if each.step_name in names:
+                self.context.step_results.pop(each.step_name, None)
+        self.records[:] = [each for each in self.records if each.step_name not in names]
+
     async def save(self, node: Node, result: Any) -> None:
         """Record the result of a step that completed; where that fails, stop the whole run.
 
@@ -99,8 +107,14 @@ class Run:
         try:
             await self.checkpoint.save(node, result)
         except trio.Cancelled:
-            with trio.move_on_after(self.cleanup_timeout, shield=True):
+            with trio.move_on_after(self.cleanup_timeout, shield=True) as scope:
                 await self._save_late(self.checkpoint, node, result)
+            if scope.cancelled_caught:
+                logger.error(  # noqa: TRY400 - the cancellation is no news
+                    "the result of step %r was not recorded: it took longer than %g s",
+                    node.name,
+                    self.cleanup_timeout,
+                )
             raise
         except Exception as error:  # noqa: BLE001 - raised at the end of the run
             # Not raised here: above are the parallel steps and the resilience of users, for whom

@@ -16,12 +16,13 @@ from typing import Any, cast, final
 import trio
 
 from lexigram_actors.errors import PipelineExecutionError
-from lexigram_actors.errors.base import sole_error
+from lexigram_actors.host.cancelling import came_of_cancellation, passing
 from lexigram_actors.pipeline.attempts import Body, attempt, caught, within_timeout
 from lexigram_actors.pipeline.context import PipelineContext
 from lexigram_actors.pipeline.helpers import (
     clean_up,
     has_cleanup,
+    log_failed_cleanup,
     log_stopped_cleanup,
     recover,
     wants_skip,
@@ -30,7 +31,7 @@ from lexigram_actors.pipeline.plan import Progress
 from lexigram_actors.pipeline.recording import Record, Run
 from lexigram_actors.pipeline.sequence import Sequence
 from lexigram_actors.pipeline.steps import CompositeStep, FunctionStep
-from lexigram_actors.pipeline.tree import Node, Tree, checked_tree
+from lexigram_actors.pipeline.tree import Node, Tree, tree_alone
 from lexigram_actors.result import Err, Ok, Result
 
 CLEANUP_TIMEOUT = 30.0
@@ -85,15 +86,19 @@ class Level:
     def failures(self) -> dict[str, Exception]:
         """Return what steps failed with, by step, in the order of declaration.
 
-        Of a step that failed because of steps inside it, theirs.
+        What steps raised because they were cancelled comes last. Of a step that failed because of
+        steps inside it, theirs.
         """
-        found: dict[str, Exception] = {}
         if not self.has_failed:
-            return found
+            return {}
+        first: dict[str, Exception] = {}
+        others: dict[str, Exception] = {}
         for node, record in zip(self.tree.nodes, self.records, strict=True):
             if record is not None and record.error is not None:
+                is_own = node.name == self.culprit or not came_of_cancellation(record.error)
+                found = first if is_own else others
                 found |= failures_of(node, record.error)
-        return found
+        return first | others
 
     # --- side by side -----------------------------------------------------------------------
 
@@ -105,9 +110,7 @@ class Level:
             async with trio.open_nursery() as self._nursery:
                 self._start_ready()
         except BaseExceptionGroup as group:
-            other = group.split(trio.Cancelled)[1]
-            # An interrupt matters more than the cancellations it led to.
-            raise sole_error(group if other is None else other) from None  # noqa: ASYNC104
+            raise passing(group, "a step") from None  # noqa: ASYNC104
 
     def _start_ready(self) -> None:
         """Start a task for each step that is ready, as far as the limit allows."""
@@ -147,12 +150,13 @@ class Level:
         run, step = self.run, node.step
         if node.path in run.restored:
             return run.restore(node)
+        if run.store_failure is not None:  # and yet here: inside a shield of the step further out
+            return run.skip(node.name, self._why_cut_off())
         started = run.clock()
         try:
             skip = await wants_skip(step, run.context)
-        except BaseException:
-            self.cut_off(node, started)
-            raise
+        except BaseException as error:  # noqa: BLE001 - what of it passes is raised
+            raise self.cut_off(node, started, error)  # noqa: ASYNC104, B904
         if isinstance(skip, Err):
             return self.ended(node, skip, started)
         if skip.unwrap():
@@ -164,21 +168,29 @@ class Level:
         try:
             try:
                 result = await attempt(step, self.body_of(node), run.context)
+                if self._is_stopped(node):
+                    await trio.lowlevel.checkpoint()  # out of the shield: it is cancelled
                 if isinstance(result, Err):
                     result = await recover(step, run.context, result.error)
-            except BaseException:
-                self.cut_off(node, started)
-                raise
+            except BaseException as error:  # noqa: BLE001 - what of it passes is raised
+                raise self.cut_off(node, started, error)  # noqa: ASYNC104, B904
             record = self.ended(node, result, started)
-            if isinstance(result, Ok):
+            if isinstance(result, Ok) and not self._is_stopped(node):
                 await run.save(node, result.value)
             return record
         finally:
             if has_cleanup(step):
-                with trio.move_on_after(run.cleanup_timeout, shield=True) as scope:
-                    await clean_up(step, run.context)
-                if scope.cancelled_caught:
-                    log_stopped_cleanup(step, run.cleanup_timeout)
+                try:
+                    with trio.move_on_after(run.cleanup_timeout, shield=True) as scope:
+                        await clean_up(step, run.context)
+                    if scope.cancelled_caught:
+                        log_stopped_cleanup(step, run.cleanup_timeout)
+                except Exception as error:  # noqa: BLE001 - a group too, without what the scope took
+                    log_failed_cleanup(step, error)
+
+    def _is_stopped(self, node: Node) -> bool:
+        """Say whether steps inside were left out, since the checkpoint cannot be written."""
+        return node.is_composite and self.run.store_failure is not None
 
     def body_of(self, node: Node) -> Body:
         """Return what does the work of a step."""
@@ -192,7 +204,15 @@ class Level:
     def composite_body_of(self, node: Node) -> Body:
         """Return what runs the steps inside a step, whatever `execute` a subclass has."""
         composite = cast("CompositeStep", node.step)
-        return caught(partial(composite.perform, run_group=partial(self._run_group, node)))
+        perform = partial(composite.perform, run_group=partial(self._run_group, node))
+        if composite.resilience is None:
+            return caught(perform)
+
+        async def perform_anew(context: PipelineContext) -> Result[Any, Exception]:
+            self.run.forget(node)  # of calls before, where there were any
+            return await perform(context)
+
+        return caught(perform_anew)
 
     async def _run_group(
         self, node: Node, number: int, fail_fast: bool
@@ -220,9 +240,10 @@ class Level:
         reason = f"dependency {names[culprit]!r} failed"
         self.records[position] = self.run.skip(names[position], reason)
 
-    def cut_off(self, node: Node, started: float) -> None:
-        """Keep that a step was stopped by something that is no failure of it."""
+    def cut_off(self, node: Node, started: float, error: BaseException) -> BaseException:
+        """Keep that a step was stopped by what is no failure of it; return what of it passes."""
         self.run.skip(node.name, self._why_cut_off(), self.run.clock() - started)
+        return passing(error, f"step {node.name!r}")
 
     def _why_cut_off(self) -> str:
         if self.run.store_failure is not None:
@@ -250,7 +271,9 @@ def execution_error(failures: dict[str, Exception]) -> PipelineExecutionError:
 
 async def run_alone(step: CompositeStep, context: PipelineContext) -> Result[Any, Exception]:
     """Run a step outside of a run; those inside it are recorded in the context."""
-    tree = checked_tree(step.name, [step])
+    tree = tree_alone(step)
     records = context.metadata.setdefault("step_results", [])
-    level = Level(Run(context, records, CLEANUP_TIMEOUT), tree, limit=1, fail_fast=True)
+    run = Run(context, records, CLEANUP_TIMEOUT)
+    run.forget(tree.nodes[0])
+    level = Level(run, tree, limit=1, fail_fast=True)
     return await within_timeout(step, level.composite_body_of(tree.nodes[0]), context)

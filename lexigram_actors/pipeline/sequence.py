@@ -156,9 +156,8 @@ class Sequence:
             if error is None:
                 return None
             result = await recover(self._node.step, level.run.context, error)
-        except BaseException:
-            level.cut_off(self._node, self._now)
-            raise
+        except BaseException as error:  # noqa: BLE001 - what of it passes is raised
+            raise level.cut_off(self._node, self._now, error)  # noqa: ASYNC104, B904
         record = level.ended(self._node, result, self._now)
         self._keep(record)
         return record

@@ -82,8 +82,8 @@ class FunctionStep(PipelineStep):
     Args:
         name: The step's name.
         func: The work; or a `Runnable` (a graph, a saga, another pipeline), which is run with the
-            metadata `"input"` as its input, the results so far as its state, and a run id below
-            that of the pipeline.
+            metadata `"input"` as its input, the results so far as its state, and a run id made of
+            that of the pipeline, the pipeline's name and the step's: `"default/orders/mail"`.
         dependencies: As for `PipelineStep`.
         skip_condition: Given the context; true skips the step.
         error_handler: Given the context and the error; what it returns is the step's result. If
@@ -177,7 +177,10 @@ class RunnableFunction:
 
     async def __call__(self, context: PipelineContext) -> Result[Any, Exception]:
         """Run it and return its result."""
+        # With the pipeline's name: others may run the same Runnable, by steps of the same name.
+        name = context.get_metadata("pipeline", context.pipeline_name)
         outer = RunContext(run_id=context.get_metadata("run_id"))
+        outer = RunContext(run_id=outer.below(name))
         inner = RunContext(
             input=context.get_metadata("input"),
             run_id=outer.below(self.step_name),

@@ -22,10 +22,10 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, final, overload
 
-from attrs import frozen
+from attrs import NOTHING, frozen
 
 from lexigram_actors.checks import given
-from lexigram_actors.errors.base import repr_of
+from lexigram_actors.errors.base import repr_of, sole_error
 from lexigram_actors.invoking import invoke
 from lexigram_actors.pipeline.waiting import PLAIN_TYPES
 
@@ -50,7 +50,7 @@ class Tap:
 
     side_effect: Step
 
-    async def __call__(self, value: Any, **kwargs: Any) -> Any:
+    async def __call__(self, value: Any, /, **kwargs: Any) -> Any:
         await invoke(self.side_effect, value, **kwargs)
         return value
 
@@ -65,7 +65,7 @@ class Conditional:
     predicate: Callable[..., Any]
     step: Step
 
-    async def __call__(self, value: Any, **kwargs: Any) -> Any:
+    async def __call__(self, value: Any, /, **kwargs: Any) -> Any:
         if not await invoke(self.predicate, value):
             return value
         return await invoke(self.step, value, **kwargs)
@@ -167,7 +167,8 @@ class TransformPipe(Generic[T_co]):
         """Return a pipe that asks `handler` for its result when a step fails.
 
         It holds for the whole pipe, steps added later included; a second one replaces the first.
-        The handler is given the exception and the value that the failing step was given. The
+        The handler is given the exception (of a group of one, that one) and the value that the
+        failing step was given. The
         steps behind that one are left out. What the handler raises passes, with the exception as
         its context.
 
@@ -179,16 +180,23 @@ class TransformPipe(Generic[T_co]):
         return TransformPipe(self._steps, handler)
 
     # `Any` for the value: the type of what the first step takes is not recorded in the pipe's.
-    async def execute(self, value: Any, **kwargs: Any) -> T_co:
+    async def execute(self, value: Any = NOTHING, /, **kwargs: Any) -> T_co:
         """Return what the value becomes on its way through all steps.
 
         A pipe without steps returns the value itself. What a step raises passes through unless
         there is a handler (`catch`). No checkpoint of its own: only what its async steps await.
 
         Args:
-            value: What the first step is given.
-            kwargs: Keywords for every step and tap.
+            value: What the first step is given; by position or, where that is left out, by name.
+            kwargs: Keywords for every step and tap, of any name.
+
+        Raises:
+            TypeError: No value was given.
         """
+        if value is NOTHING:
+            if "value" not in kwargs:
+                raise TypeError("execute: give it a value for the first step")
+            value = kwargs.pop("value")
         try:
             for step in self._steps:
                 # As `invoke` does, at a third of its time.
@@ -200,7 +208,7 @@ class TransformPipe(Generic[T_co]):
         except Exception as error:
             if self._error_handler is None:
                 raise
-            value = await invoke(self._error_handler, error, value)
+            value = await invoke(self._error_handler, sole_error(error), value)
         result: T_co = value
         return result
 

@@ -177,3 +177,7 @@ def test_a_cache_is_found_in_a_store_and_is_its_own() -> None:
 )
 def test_in_anything_else_there_is_no_cache(given: object) -> None:
     assert cache_in(given) is None
+
+
+def test_halves_of_a_character_are_not_the_character() -> None:
+    assert digest_of(["\ud83d\ude00"]) != digest_of(["\U0001f600"])

@@ -53,6 +53,12 @@ def test_a_run_inside_one_without_an_id_has_none() -> None:
     assert RunContext().below("review") is None
 
 
+def test_places_with_slashes_in_their_names_do_not_read_alike() -> None:
+    assert RunContext(run_id="a").below("b/c") == "a/b%2Fc"
+    assert RunContext(run_id="a").below("b%2Fc") == "a/b%252Fc"
+    assert RunContext(run_id="a/b").below("c") == "a/b/c"
+
+
 def test_an_empty_id_is_an_id() -> None:
     assert RunContext(run_id="").below("review") == "/review"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -52,6 +53,27 @@ async def test_a_true_skip_condition_skips(condition: Any) -> None:
     assert records(context) == {"a": "skipped"}
 
 
+class Unclear:
+    """What has no truth, as an array of several values."""
+
+    def __bool__(self) -> bool:
+        raise LookupError("which of them?")
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_a_skip_condition_whose_answer_is_neither_true_nor_false_fails_the_step(
+    limit: int,
+) -> None:
+    context = PipelineContext("p")
+    steps = [
+        FunctionStep("a", lambda _: 1, skip_condition=lambda _: Unclear()),
+        FunctionStep("b", lambda _: 2),
+    ]
+    outcome = await Pipeline("p", steps, max_concurrency=limit).execute(context, False)
+    assert isinstance(outcome.unwrap_err().error, LookupError)
+    assert records(context) == {"a": "failed", "b": "completed"}
+
+
 @pytest.mark.parametrize("condition", [*both(False), *both(Ok(False)), *both(None)])
 async def test_a_false_skip_condition_does_not(condition: Any) -> None:
     _outcome, context = await run_one(FunctionStep("a", lambda _: 1, skip_condition=condition))
@@ -84,6 +106,40 @@ async def test_a_handler_that_fails_fails_the_step_with_the_original_as_cause(ha
     error = outcome.unwrap_err().error
     assert isinstance(error, ValueError)
     assert isinstance(error.__cause__, KeyError)
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """An error that takes no attributes, and so no cause either."""
+
+    code: int
+
+
+@pytest.mark.parametrize("handler", [*both(Frozen(3)), *both(Err(Frozen(3)))])
+async def test_a_handler_may_fail_with_an_error_that_takes_no_cause(handler: Any) -> None:
+    outcome, context = await run_one(FunctionStep("a", fails, error_handler=handler))
+    assert outcome.unwrap_err().error.code == 3
+    assert records(context) == {"a": "failed"}
+
+
+async def test_an_error_that_a_handler_returns_again_and_again_has_the_cause_of_this_run() -> None:
+    always = Err(ValueError("always"))
+    causes = [KeyError(1), KeyError(2)]
+    for cause in causes:
+        step = FunctionStep("a", lambda _, cause=cause: Err(cause), error_handler=lambda *_: always)
+        outcome, _context = await run_one(step)
+        assert outcome.unwrap_err().error is always.error
+        assert always.error.__cause__ is cause
+
+
+async def test_a_handler_that_says_what_its_error_comes_from_is_believed() -> None:
+    source = OSError("source")
+
+    def handler(context: PipelineContext, error: Exception) -> None:
+        raise ValueError("worse") from source
+
+    outcome, _context = await run_one(FunctionStep("a", fails, error_handler=handler))
+    assert outcome.unwrap_err().error.__cause__ is source
 
 
 async def test_a_handler_is_given_the_context_and_the_error_and_may_raise_it_again() -> None:
@@ -301,3 +357,43 @@ async def test_what_resilience_itself_raises_fails_the_step_and_goes_to_its_hand
 
     step = FunctionStep("a", sleeps, resilience=Closed(), error_handler=lambda _, e: str(e))
     assert (await run_one(step))[1].step_results == {"a": "open circuit"}
+
+
+async def test_steps_inside_that_were_called_again_have_the_record_of_the_last_call() -> None:
+    calls: list[str] = []
+
+    def flaky(context: PipelineContext) -> str:
+        calls.append("x")
+        if len(calls) == 1:
+            raise OSError
+        return "x"
+
+    inner = ParallelStep(
+        "in", [FunctionStep("x", flaky), FunctionStep("y", lambda _: "y")], fail_fast=False
+    )
+    context = PipelineContext("p")
+    steps = [FunctionStep("a", lambda _: 1), ParallelStep("par", [inner], resilience=Twice())]
+    assert (await Pipeline("p", steps).execute(context)).is_ok()
+    assert not context.has_failed()
+    names = [each.step_name for each in context.metadata["step_results"]]
+    assert names == ["a", "par", "in", "x", "y"]
+
+
+async def test_a_result_of_a_call_before_the_last_is_no_result() -> None:
+    calls: list[str] = []
+
+    def fails_later(context: PipelineContext) -> str:
+        calls.append("x")
+        if len(calls) == 2:
+            raise OSError
+        return "x"
+
+    steps = [
+        FunctionStep("x", fails_later),
+        FunctionStep("y", lambda _: Err(KeyError()), ["x"]),
+    ]
+    context = PipelineContext("p", step_results={"mine": 1})
+    step = ParallelStep("par", steps, resilience=Twice())
+    assert (await Pipeline("p", [step]).execute(context)).is_err()
+    assert context.step_results == {"mine": 1}
+    assert records(context) == {"par": "failed", "x": "failed"}

@@ -473,3 +473,80 @@ async def test_a_nested_pipeline_with_a_store_goes_on_by_itself(tmp_path: Path) 
         context = (await outer.execute(run_id="r")).unwrap()
     assert notes == ["+a", "-a", "+x", "-x"]
     assert context.get_step_result("nested") == {"x": "X", "y": 1}
+
+
+class Shield:
+    """Calls what it is given once, and lets no cancellation in."""
+
+    async def execute(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        with trio.CancelScope(shield=True):
+            return await func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+async def test_after_a_failed_write_no_step_begins_inside_a_shield_either(layers: int) -> None:
+    store, notes = Watched(), Notes()
+    store.fail_set_at, store.fail_with = 2, OSError("disk full")
+    steps: list[Any] = [notes.step("a"), notes.step("b", "a"), notes.step("c", "b")]
+    for layer in range(layers):
+        steps = [ParallelStep(f"par{layer}", steps, resilience=Shield())]
+    context = PipelineContext("p")
+    pipeline = Pipeline("p", [*steps, notes.step("z")], store)
+    with pytest.raises(StoreError, match="disk full"):
+        await pipeline.execute(context)
+    assert notes == ["+a", "-a"]
+    assert reason(context, "b") == "cancelled: the checkpoint cannot be written"
+    assert reason(context, f"par{layers - 1}") == "cancelled: the checkpoint cannot be written"
+    assert store.sets == 2
+
+
+def mail(store: Any, seen: list[Any], broken: list[bool]) -> Pipeline:
+    """Return a pipeline that fails at its second step as long as it is broken."""
+
+    def load(context: PipelineContext) -> Any:
+        seen.append(context.get_metadata("input"))
+        return seen[-1]
+
+    return Pipeline(
+        "mail",
+        [step("load", load), step("send", lambda _: Err(OSError()) if broken[0] else 1, ["load"])],
+        store,
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("orders", "mail", "r"), ("invoices", "mail", "r")),
+        (("p", "c", "a/b"), ("p", "b/c", "a")),
+        (("p", "c", "a/b"), ("b/p", "c", "a")),
+        (("p", "b/c", "a"), ("p/b", "c", "a")),
+        (("p", "b/c", "a"), ("p", "b%2Fc", "a")),
+    ],
+)
+async def test_what_one_pipeline_recorded_of_another_inside_is_not_taken_by_a_third(
+    first: tuple[str, str, str], second: tuple[str, str, str]
+) -> None:
+    store, seen, broken = Watched(), [], [True]
+    nested = mail(store, seen, broken)
+    for name, step_name, run_id in (first, second):
+        # Whatever the context is called: it is the pipeline's name that counts.
+        context = PipelineContext("context", metadata={"input": name + step_name + run_id})
+        outer = Pipeline(name, [nested.as_step(step_name)])
+        outcome = await outer.execute(context, run_id=run_id)
+        assert outcome.is_err() is broken[0]
+        broken[0] = False
+    assert seen == ["".join(first), "".join(second)]
+
+
+async def test_different_pipelines_run_another_inside_side_by_side(autojump_clock: object) -> None:
+    nested = Pipeline("mail", [Notes().step("w", sleep=1)], Watched())
+    outcomes: list[Any] = []
+
+    async def execute(name: str) -> None:
+        outcomes.append(await Pipeline(name, [nested]).execute())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(execute, "orders")
+        nursery.start_soon(execute, "invoices")
+    assert [each.is_ok() for each in outcomes] == [True, True]

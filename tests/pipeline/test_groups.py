@@ -112,8 +112,9 @@ async def test_of_several_that_fail_at_once_each_is_looked_at(inside: bool) -> N
         await wait_all_tasks_blocked()
         go.set()
     failure = outcome[0].unwrap_err()
-    assert (failure.step_name, failure.error) == ("bad0", errors[0])
     assert failure.details["errors"] == {"bad0": errors[0], "bad1": errors[1]}
+    assert failure.step_name == "bad0"  # the first declared, whichever Trio woke first
+    assert failure.error is errors[0]
     assert context.step_results == {"fine": "done"}
 
 
@@ -276,6 +277,34 @@ async def test_a_conditional_step_may_be_executed_alone_and_is_never_skipped() -
     assert await choice.execute(context) == Ok(1)
     assert await choice.should_skip(context) == Ok(False)
     assert context.step_results == {"a": 1}
+
+
+class Overridden(ParallelStep):
+    async def execute(self, context: PipelineContext) -> Any:
+        return await super().execute(context)
+
+
+class OverriddenChoice(ConditionalStep):
+    async def execute(self, context: PipelineContext) -> Any:
+        return await super().execute(context)
+
+
+async def test_a_subclass_may_call_the_execute_it_overrides_whatever_it_depends_on() -> None:
+    outcome, context = await run(
+        step("a", lambda _: 1),
+        step("b", lambda _: 2, ["a"]),
+        Overridden("par", [step("x", lambda _: 3, ["a"]), step("y", lambda _: 4, ["x"])], ["b"]),
+        OverriddenChoice("c", lambda _: True, step("z", lambda _: 5, ["b"]), None, ["par"]),
+    )
+    assert outcome.is_ok()
+    assert context.step_results == {"a": 1, "b": 2, "x": 3, "y": 4, "par": [3, 4], "z": 5, "c": 5}
+    assert list(records(context)) == ["a", "b", "par", "x", "y", "c", "z"]
+
+
+async def test_steps_that_wait_for_each_other_are_refused_outside_of_a_run_too() -> None:
+    circle = ParallelStep("par", [step("x", lambda _: 1, ["y"]), step("y", lambda _: 1, ["x"])])
+    with pytest.raises(ValueError, match="wait for each other"):
+        await circle.execute(PipelineContext("p"))
 
 
 # --- cancellation ----------------------------------------------------------------------------

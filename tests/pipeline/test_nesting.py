@@ -50,7 +50,7 @@ async def test_a_nested_pipeline_has_a_context_of_its_own() -> None:
     seen = context.get_step_result("child")["x"]
     assert seen["input"] == "in"
     assert seen["parent"] == {"before": 1}
-    assert seen["run_id"] == "r/child"
+    assert seen["run_id"] == "r/outer/child"
     assert "x" not in context.step_results
 
 
@@ -60,7 +60,7 @@ async def test_as_step_takes_a_name_and_dependencies() -> None:
     assert child().as_step().name == "child"
     outer = Pipeline("outer", [nested, step("before", lambda _: 1)])
     context = (await outer.execute(run_id="r")).unwrap()
-    assert context.get_step_result("other")["x"]["run_id"] == "r/other"
+    assert context.get_step_result("other")["x"]["run_id"] == "r/outer/other"
 
 
 async def test_a_runnable_is_taken_wherever_a_step_or_its_function_is() -> None:
@@ -78,10 +78,10 @@ async def test_a_runnable_is_taken_wherever_a_step_or_its_function_is() -> None:
     )
     outer.add_step(FunctionStep("last", Echo(), timeout=5))
     assert (await outer.execute(context)).is_ok()
-    assert context.get_step_result("echo") == (5, "default/echo", {"first": 1})
-    assert context.get_step_result("named")[1] == "default/named"
+    assert context.get_step_result("echo") == (5, "default/p/echo", {"first": 1})
+    assert context.get_step_result("named")[1] == "default/p/named"
     assert context.get_step_result("par") == [{"z": "z"}]
-    assert context.get_step_result("c")[1] == "default/f"
+    assert context.get_step_result("c")[1] == "default/p/f"
     assert context.get_step_result("last")[0] == 5
 
 
@@ -104,5 +104,5 @@ async def test_side_by_side_nested_pipelines_keep_apart() -> None:
     shared = child()
     outer = Pipeline("outer", [shared.as_step("one"), shared.as_step("two")], max_concurrency=2)
     context = (await outer.execute(run_id="r")).unwrap()
-    assert context.get_step_result("one")["x"]["run_id"] == "r/one"
-    assert context.get_step_result("two")["x"]["run_id"] == "r/two"
+    assert context.get_step_result("one")["x"]["run_id"] == "r/outer/one"
+    assert context.get_step_result("two")["x"]["run_id"] == "r/outer/two"

@@ -3,7 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lexigram_actors.pipeline.plan import Outline, Plan, Progress, problems_of
+from lexigram_actors.pipeline.plan import (
+    Outline,
+    Plan,
+    Progress,
+    fits,
+    occurrences,
+    problems_of,
+)
 
 NAMES = "abcdefghij"
 
@@ -130,3 +137,30 @@ def test_steps_without_problems_can_all_run_and_steps_with_a_circle_are_refused(
         assert problems
     if not problems:
         assert len(Plan.of(steps).order) == len(steps)
+
+
+FEW = st.sampled_from("abcdef")
+"""Few names, so that they often meet."""
+
+
+def outline(inside: st.SearchStrategy[tuple[Outline, ...]]) -> st.SearchStrategy[Outline]:
+    """Any step, sound or not, with such groups of steps inside."""
+    dependencies = st.lists(FEW, max_size=2).map(tuple)
+    return st.builds(Outline, FEW, dependencies, st.lists(inside, max_size=2).map(tuple))
+
+
+PLAIN = outline(st.just(()))
+INSIDE = st.lists(outline(st.lists(PLAIN, max_size=2).map(tuple)), max_size=2).map(tuple)
+
+
+@given(st.lists(PLAIN | outline(INSIDE), max_size=6))
+def test_a_step_fits_exactly_where_nothing_is_wrong_with_it_and_those_before(
+    steps: list[Outline],
+) -> None:
+    sound: list[Outline] = []
+    for step in steps:
+        by_name = {each.name: each for each in sound}
+        fine = fits(step, by_name, occurrences(sound))
+        assert fine == (problems_of([*sound, step]) == [])
+        if fine:
+            sound.append(step)

@@ -9,9 +9,11 @@ from lexigram_actors.pipeline import (
     ParallelStep,
     Pipeline,
     PipelineProtocol,
+    PipelineStep,
     parallel,
     pipeline_step,
     step,
+    tree,
 )
 
 
@@ -144,3 +146,56 @@ def test_diagrams_show_dependencies_and_what_is_inside() -> None:
     assert '"choose" -> "yes" [style=dashed, label="true"]' in dot
     assert '"choose" -> "no" [style=dashed, label="false"]' in dot
     assert pipeline.to_mermaid().count("-.->") == 4
+
+
+def test_adding_a_step_looks_at_that_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline("p", [named("s0")])
+    seen: list[str] = []
+    of = tree.outline_of
+    monkeypatch.setattr(
+        tree, "outline_of", lambda each, depth=0: seen.append(each.name) or of(each, depth)
+    )
+    monkeypatch.setattr(tree, "problems_of", lambda *_: pytest.fail("all were looked at again"))
+    for number in range(1, 100):
+        pipeline.add_step(named(f"s{number}", f"s{number - 1}"))
+    assert seen == [f"s{number}" for number in range(1, 100)]
+
+
+def test_a_step_that_does_not_fit_is_refused_and_leaves_the_pipeline_as_it_was() -> None:
+    pipeline = Pipeline("p", [named("a"), ParallelStep("par", [named("x")])])
+    for step_that_fails in (
+        named("a"),
+        named("x"),
+        named("b", "b"),
+        named("b", "x"),
+        ParallelStep("b", [named("a")]),
+        ParallelStep("b", [named("y", "a")]),
+        ParallelStep("b", [named("y", "z"), named("z", "y")], ["a"]),
+    ):
+        with pytest.raises(ConfigurationError):
+            pipeline.add_step(step_that_fails)
+        assert [each.name for each in pipeline.steps] == ["a", "par"]
+    pipeline.add_step(ParallelStep("b", [named("y", "a"), named("z", "y")], ["a"]))
+    pipeline.add_step(named("y2", "b"))
+    with pytest.raises(ConfigurationError, match="2 steps have the name 'z'"):
+        pipeline.add_step(named("z"))
+
+
+def nested(depth: int) -> PipelineStep:
+    inner: PipelineStep = named("x")
+    for number in range(depth):
+        inner = ParallelStep(f"par{number}", [inner])
+    return inner
+
+
+async def test_steps_inside_each_other_as_deep_as_allowed_run() -> None:
+    assert (await Pipeline("p", [nested(tree.MAX_DEPTH)]).execute()).is_ok()
+
+
+def test_steps_inside_each_other_too_deeply_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'x' stands inside more than 32 others"):
+        nested(tree.MAX_DEPTH + 1)
+    endless = ParallelStep("endless", [])
+    endless.steps.append(endless)
+    with pytest.raises(ConfigurationError, match="'endless' stands inside"):
+        Pipeline("p", [endless])

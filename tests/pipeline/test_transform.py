@@ -25,6 +25,10 @@ def fail(value):
     raise ValueError(f"no {value}")
 
 
+async def fail_at_once(value):
+    raise ValueError(f"no {value}")
+
+
 async def fail_later(value):
     await trio.lowlevel.checkpoint()
     raise ValueError(f"no {value}")
@@ -250,14 +254,32 @@ async def test_what_the_handler_raises_passes_with_the_first_exception_as_its_co
     assert repr(caught.value.__context__) == "ValueError('no 1')"
 
 
-async def test_a_group_of_plain_exceptions_is_caught():
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_group_of_plain_exceptions_is_caught_and_of_one_its_error(number):
     async def fail_in_a_nursery(value):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_later, value)
+            for _ in range(number):
+                nursery.start_soon(fail_at_once, value)
 
     pipe = TransformPipe([fail_in_a_nursery]).catch(lambda error, value: error)
     error = await pipe.execute(1)
-    assert [repr(each) for each in error.exceptions] == ["ValueError('no 1')"]
+    failures = [error] if number == 1 else error.exceptions
+    assert [repr(each) for each in failures] == ["ValueError('no 1')"] * number
+
+
+async def test_a_step_may_have_a_keyword_of_any_name():
+    def add(number, *, value, self=0):
+        return number + value + self
+
+    pipe = TransformPipe([add]).tap(add).pipe_if(lambda number: True, add)
+    assert await pipe.execute(1, value=2, self=10) == 25
+    assert await pipe(1, value=2) == 5
+
+
+async def test_the_value_is_given_by_position_or_by_name():
+    assert await TransformPipe([str]).execute(value=1) == "1"
+    with pytest.raises(TypeError, match="value"):
+        await TransformPipe([str]).execute()
 
 
 async def sleep(value):
