@@ -26,11 +26,18 @@ class Alarm:
         node_timeout: Seconds for each node; `inf` for no limit.
         now: The time, at which the first node starts.
         run_deadline: When the whole run is late, by the Trio clock; `inf` for never.
+        scope: What to cancel, where it is open already; a new one, to be opened, when None.
     """
 
     __slots__ = ("covered", "moved_at", "node_timeout", "run_deadline", "scope", "slack")
 
-    def __init__(self, node_timeout: float, now: float, run_deadline: float) -> None:
+    def __init__(
+        self,
+        node_timeout: float,
+        now: float,
+        run_deadline: float,
+        scope: trio.CancelScope | None = None,
+    ) -> None:
         self.node_timeout = node_timeout
         self.run_deadline = run_deadline
         self.slack = min(SLACK, node_timeout / 100)
@@ -39,7 +46,12 @@ class Alarm:
             self.covered += node_timeout / 1_000_000
         """A node's deadline that is not beyond this needs no move."""
         self.moved_at = now
-        self.scope = trio.CancelScope(deadline=min(self.covered, run_deadline))
+        deadline = min(self.covered, run_deadline)
+        if scope is None:
+            scope = trio.CancelScope(deadline=deadline)
+        else:
+            scope.deadline = deadline
+        self.scope = scope
 
     def cover(self, deadline: float, now: float) -> None:
         """Move the alarm, so that it does not fire before `deadline`, that of the eldest node."""

@@ -91,6 +91,7 @@ class CompiledGraph:
     """The nodes by name, the entry, and what applies to all of them.
 
     Attributes:
+        always_forks: Whether a node of it has several ways on whatever the state is.
         asks: Whether a node of it asks a person.
         in_order: The nodes by their index.
         reach: For each node those that can be reached from it in one step or more, as bits by
@@ -98,6 +99,7 @@ class CompiledGraph:
     """
 
     __slots__ = (
+        "always_forks",
         "asks",
         "entry",
         "has_parallel_edges",
@@ -133,6 +135,7 @@ class CompiledGraph:
                 node.decided = (True, ()) if node.terminal_condition is None else None
             elif node.always is not None:
                 node.decided = (False, node.always)
+        self.always_forks = any(len(node.always or ()) > 1 for node in self.nodes.values())
         self.has_parallel_edges = any(edge.is_parallel for edge in definition.edges)
         self.asks = any(node.hides is not None for node in self.nodes.values())
         self.in_order = list(self.nodes.values())

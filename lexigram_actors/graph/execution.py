@@ -239,22 +239,25 @@ class Execution:
         """Take over a visit that finished: what follows it is ready, or held."""
         self.finished.append(visit)
         schedule = self.schedule
-        schedule.end(visit.node.index)
-        routes = visit.routes
-        if routes or schedule.total:
+        node, routes = visit.node, visit.routes
+        if len(routes) == 1 and routes[0].overlay is None and routes[0].target.is_join:
+            target, slot, _, beside = routes[0]
             self.is_line = False
-        try:
-            if len(routes) == 1:
-                self._arrive(visit, routes[0])
-            elif routes:
+            schedule.pass_on(node.index, target.index, (visit, slot, beside), visit.depth)
+        else:
+            schedule.end(node.index)
+            if routes or schedule.total:
+                self.is_line = False
+            if routes:
                 self._fan_out(visit, routes)
-            elif visit.ends and visit.node.stops_run and not self.is_over:
+            elif visit.ends and node.stops_run and not self.is_over:
                 self.stopped_at = visit
                 self._stop()
-            if schedule.free:
+        if schedule.free:
+            try:
                 self._release()
-        except GraphExecutionError as error:
-            self.fail(error)
+            except GraphExecutionError as error:
+                self.fail(error)
 
     def _arrive(self, visit: Visit, route: Route) -> None:
         target, slot, overlay, beside = route

@@ -115,6 +115,32 @@ class Schedule(Generic[A]):
         self.held[node] = Held(blockers, arrival, depth)
         self.free += not blockers
 
+    def pass_on(self, node: int, target: int, arrival: A, depth: int) -> None:
+        """End an execution of `node`, and let its arrival wait at `target`.
+
+        As `end` and `hold`, written out: every branch of a fan-out comes by here.
+        """
+        active, held = self.active, self.held
+        left = active[node] - 1
+        if left:
+            active[node] = left
+        else:
+            del active[node]
+        self.total -= 1
+        if held:
+            reach = self.reach[node]
+            for other, each in held.items():
+                if reach >> other & 1:
+                    each.blockers -= 1
+                    self.free += not each.blockers
+        waiting = held.get(target)
+        if waiting is None:
+            self.hold(target, arrival, depth)
+            return
+        waiting.arrivals.append(arrival)
+        if depth > waiting.depth:
+            waiting.depth = depth
+
     def try_begin(self, nodes: Sequence[int]) -> bool:
         """Let all these begin at once; False if one of them might have to wait, and none began.
 

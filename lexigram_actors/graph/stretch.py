@@ -3,10 +3,10 @@
 **Who does the work.** There is no task that hands out work. Whoever finishes a node decides at
 once, in a plain call of the `Execution`, what may start next, and goes on with it. A line of nodes
 runs in the caller's own task, without a nursery. Where several nodes are ready at once, a nursery
-is opened. A task that is about to wait while others are ready calls two helpers, tasks that take
-what is ready, and do the same in their turn. So of nodes that wait, all are under way after a few
-passes of Trio's scheduler; and nodes that do not wait are run one after the other by the task that
-is at it, which costs no task at all.
+is opened; where the graph forks in any case, from the start. A task that is about to wait while
+others are ready calls two helpers, tasks that take what is ready, and do the same in their turn. So
+of nodes that wait, all are under way after a few passes of Trio's scheduler; and nodes that do not
+wait are run one after the other by the task that is at it, which costs no task at all.
 
 **Time.** All nodes of a run have the same time-out, and one that is late ends the run. So one
 cancel scope serves them all (see `Alarm`).
@@ -113,28 +113,37 @@ class Stretch:
         if not execution.finished:
             execution.begun_at = now  # not before others had their turn
         until = now + config.total_timeout - execution.used if config.total_timeout else inf
-        self._alarm = alarm = Alarm(config.node_timeout or inf, now, until)
-        execution.cancel = alarm.scope.cancel
         try:
-            with alarm.scope:
-                visit = self._next()
-                if visit is not None:
-                    await self._work(visit, now)
-                if execution.ready and not execution.is_over:
-                    await self._work_side_by_side()
+            if execution.graph.always_forks:
+                await self._work_side_by_side(now, until)
+            else:
+                self._set_alarm(now, until)
+                with self._alarm.scope:
+                    visit = self._next()
+                    if visit is not None:
+                        await self._work(visit, now)
+                    if execution.ready and not execution.is_over:
+                        await self._work_side_by_side(now, until)
         finally:
             execution.cancel = None
             end = current_time()
             execution.spend(end - now)
-        if (alarm.scope.cancelled_caught or end >= until) and not execution.is_over:
-            be_late(execution, next(iter(self._running), None), alarm)
+        if (self._alarm.scope.cancelled_caught or end >= until) and not execution.is_over:
+            be_late(execution, next(iter(self._running), None), self._alarm)
         if self._recording is not None:
             await self._recording.catch_up()
 
-    async def _work_side_by_side(self) -> None:
+    def _set_alarm(self, now: float, until: float, scope: trio.CancelScope | None = None) -> None:
+        self._alarm = Alarm(self._execution.config.node_timeout or inf, now, until, scope)
+        self._execution.cancel = self._alarm.scope.cancel
+
+    async def _work_side_by_side(self, now: float, until: float) -> None:
+        """Work in a nursery; where the run begins with it, its scope has the alarm."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                if self._execution.cancel is None:
+                    self._set_alarm(now, until, nursery.cancel_scope)
                 for visit in self._execution.questions:
                     self._time(visit, nursery)
                 self._tasks = 1
@@ -221,6 +230,7 @@ class Stretch:
         most = execution.config.max_iterations
         timeout = alarm.node_timeout
         alone = self._nursery is None
+        queue = execution.ready if isinstance(execution.ready, deque) and not alone else None
         attended = watcher is not None or self._recording is not None
         simple = not execution.reducers
         clock = current_clock().current_time
@@ -315,7 +325,10 @@ class Stretch:
                     visit = self._next()
             else:
                 execution.take_over(visit)
-                visit = self._next() if execution.ready else None
+                if queue is None:
+                    visit = self._next()
+                else:  # what `_next` comes to where there is no limit
+                    visit = queue.popleft() if queue and not execution.is_over else None
             left -= 1
             if visit is not None and (not left or now > until):
                 await self._checkpoint()

@@ -161,9 +161,13 @@ def past_in_merge_order(visits: Collection[Visit]) -> list[Visit]:
     the other, and asking the parents of each would lead back to the fork. Here they have their
     places when their turn comes.
     """
-    by_place = {visit.depth << 32 | visit.node.index: visit for visit in visits}
-    if len(by_place) == len(visits):
-        return [by_place[place] for place in sorted(by_place)]
+    coarse = [visit.depth << 32 | visit.node.index for visit in visits]
+    in_order = sorted(coarse)
+    if len(set(coarse)) == len(coarse):
+        if coarse == in_order:  # as where nothing waited
+            return list(visits)
+        by_place = dict(zip(coarse, visits, strict=True))
+        return [by_place[place] for place in in_order]
     places: dict[Visit, int] = {}
     for _, group in groupby(sorted(visits, key=_coarse), key=_coarse):
         tied = list(group)
@@ -223,6 +227,10 @@ def write(state: State, update: State, reducers: Mapping[str, Reducer]) -> None:
 def dominator_of(visits: Sequence[Visit]) -> Visit:
     """Return the nearest visit that lies on all ways to all of these; one of them, it may be."""
     nearest = visits[0]
+    if len(visits) > 1 and nearest.dominator is not None:
+        shared = nearest.dominator
+        if all([visit.dominator is shared for visit in visits]):  # noqa: C419 - half the time
+            return shared
     for visit in visits[1:]:
         while nearest is not visit:
             if nearest.depth >= visit.depth:  # a dominator's is always less

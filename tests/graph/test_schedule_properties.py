@@ -294,6 +294,32 @@ def test_beginning_all_at_once_is_holding_and_releasing_all(successors: Edges, d
         assert (at_once.active, at_once.total) == ({}, 0)
 
 
+@given(edges(), st.data())
+def test_passing_on_is_an_end_and_an_arrival_that_is_held(successors: Edges, data: Any) -> None:
+    nodes = st.integers(0, len(successors) - 1)
+    active = data.draw(st.lists(nodes, min_size=1, max_size=4))
+    held = data.draw(st.lists(nodes, max_size=3))
+    target = data.draw(nodes)
+    at_once: Schedule[str] = Schedule(reachability(successors))
+    in_two: Schedule[str] = Schedule(reachability(successors))
+    for schedule in (at_once, in_two):
+        for node in active:
+            schedule.begin(node)
+        for depth, node in enumerate(held):
+            schedule.hold(node, "before", depth)
+    at_once.pass_on(active[0], target, "it", 2)
+    in_two.end(active[0])
+    in_two.hold(target, "it", 2)
+    assert counts(at_once) == counts(in_two)
+
+
+def counts(schedule: Schedule[Any]) -> Any:
+    held = {
+        node: (each.arrivals, each.blockers, each.depth) for node, each in schedule.held.items()
+    }
+    return schedule.active, schedule.total, schedule.free, held
+
+
 # --- reachability ----------------------------------------------------------------------------
 
 
