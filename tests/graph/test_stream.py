@@ -13,8 +13,10 @@ from lexigram_actors.errors import (
     GraphValidationError,
     HumanInputRequiredError,
     NodeExecutionError,
+    WorkflowStateError,
 )
 from lexigram_actors.errors.base import sole_error
+from lexigram_actors.graph.builder import WorkflowBuilder
 from lexigram_actors.graph.engine import WorkflowEngine
 from lexigram_actors.graph.models import (
     GraphResult,
@@ -378,3 +380,19 @@ async def test_two_streams_of_one_engine_do_not_meet(autojump_clock: MockClock) 
     for name, told in seen.items():
         assert len(told) == 7
         assert next(e.update for e in told if isinstance(e, StateUpdated)) == {"who": name}
+
+
+async def test_a_run_that_goes_on_after_a_question_is_watched_too() -> None:
+    builder = WorkflowBuilder("g").add_node("first", node=lambda state: {"first": 1})
+    builder.add_node("ask", human_prompt="Really?").add_edge("first", "ask")
+    builder.add_node("last", node=lambda state: {"last": state["output"]}).add_edge("ask", "last")
+    engine = builder.set_entry("first").set_terminal("last").build()
+    with pytest.raises(HumanInputRequiredError) as caught:
+        await engine.execute("in")
+    events = [event async for event in engine.astream_resume(caught.value.state, "yes")]
+    assert [event.node for event in events if isinstance(event, NodeStarted)] == ["ask", "last"]
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].result.unwrap().final_state["last"] == "yes"
+    with pytest.raises(WorkflowStateError):
+        async for _ in engine.astream_resume({}, "yes"):
+            pass
