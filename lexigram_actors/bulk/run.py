@@ -23,11 +23,11 @@ from typing import Any, Generic, Self, TypeVar
 
 import trio
 
-from lexigram_actors.bulk.engine import Engine, split_cancelled
+from lexigram_actors.bulk.engine import Engine
 from lexigram_actors.bulk.metrics import BulkOperationMetrics
 from lexigram_actors.bulk.models import BulkBatchResult, BulkOperationState
 from lexigram_actors.errors import BulkOperationError
-from lexigram_actors.errors.base import sole_error
+from lexigram_actors.nurseries import leave_nursery
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -141,16 +141,7 @@ class BulkRun(Generic[T, R]):
         self._engine.leave()
         manager, self._manager = self._manager, None
         assert manager is not None
-        try:
-            # Without the error of the block: the nursery would put it into a group.
-            await manager.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            rest = split_cancelled(group)[1]
-            if rest is not None:
-                raise sole_error(rest) from None
-            if error is None:
-                # The block's own scope was cancelled: one plain Cancelled instead of a group.
-                await trio.lowlevel.checkpoint_if_cancelled()
+        await leave_nursery(manager, error)
         self._raise_interrupt()
 
     def _raise_interrupt(self) -> None:

@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, Final, Self, final
 
 import trio
-from trio.lowlevel import ParkingLot, TrioToken, checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import ParkingLot, TrioToken, checkpoint
 
 from lexigram_actors.errors import WorkflowStateError
-from lexigram_actors.errors.base import sole_error
 from lexigram_actors.graph.driving import drive
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import GraphEvent, NodeFinished, RunFinished
+from lexigram_actors.nurseries import leave_nursery
 from lexigram_actors.storage import Codec
 
 BOUND: Final = 64
@@ -207,15 +207,7 @@ class GraphStream:
         self._feed._scope.cancel()
         manager, self._manager = self._manager, None
         assert manager is not None
-        try:
-            # Without the error of the block: the nursery would put it into a group.
-            await manager.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            rest = group.split(trio.Cancelled)[1]
-            if rest is not None:
-                raise sole_error(rest) from None
-            if error is None:
-                await checkpoint_if_cancelled()
+        await leave_nursery(manager, error)
         left, self._feed.error = self._feed.error, None
         if left is not None and not isinstance(left, Exception):
             raise left
