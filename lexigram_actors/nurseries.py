@@ -1,4 +1,4 @@
-"""Nurseries that are entered and left by hand, by objects that are context managers themselves."""
+"""Leaving nurseries: by hand, and what is in the groups that they raise."""
 
 from __future__ import annotations
 
@@ -25,8 +25,17 @@ async def leave_nursery(
     try:
         await manager.__aexit__(None, None, None)
     except BaseExceptionGroup as group:
-        rest = group.split(trio.Cancelled)[1]
+        rest = split_cancelled(group)[1]
         if rest is not None:
             raise sole_error(rest) from None
         if error is None:
             await checkpoint_if_cancelled()
+
+
+def split_cancelled(
+    error: BaseException,
+) -> tuple[BaseException | None, BaseException | None]:
+    """Return the cancellations in an error, and the rest of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)

@@ -45,6 +45,7 @@ from lexigram_actors.errors import (
     LexigramError,
 )
 from lexigram_actors.errors.base import describe, sole_error
+from lexigram_actors.nurseries import split_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -314,12 +315,3 @@ class Engine:
             f"{metrics.processed_items} of {metrics.total_items} items were processed",
             details={"timeout": timeout, "processed_items": metrics.processed_items},
         )
-
-
-def split_cancelled(
-    error: BaseException,
-) -> tuple[BaseException | None, BaseException | None]:
-    """Return the cancellations in an error, and the rest of it."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
-    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)

@@ -268,7 +268,7 @@ class Execution:
             self._begin(target, visit, slot, overlay, beside)
 
     def _fan_out(self, visit: Visit, routes: tuple[Route, ...]) -> None:
-        if not self.schedule.try_begin([route.target.index for route in routes]):
+        if len(routes) == 1 or not self.schedule.try_begin([way.target.index for way in routes]):
             for route in routes:
                 self._arrive(visit, route)
             return

@@ -82,9 +82,8 @@ class WorkflowRunner:
         if checkpoint is None and engine.config.checkpoint_enabled:
             checkpoint = WorkflowCheckpoint()
         if checkpoint is not None:
-            journal_of(
-                checkpoint, engine.name, "", self._snapshot
-            )  # refuse what keeps no runs at once
+            # What keeps no runs is refused here, and not when the first run is under way.
+            journal_of(checkpoint, engine.name, "", self._snapshot)
         self.engine = engine
         self.checkpoint = checkpoint
         self._max_retries = max_retries
@@ -161,28 +160,28 @@ class WorkflowRunner:
         """
         paused = state.as_dict() if isinstance(state, WorkflowState) else state
 
-        def answered() -> Execution:
-            execution = self.engine.brought_back(paused).execution
+        def answered(execution: Execution) -> Execution:
             answer(execution, human_response, node=node, response_key=response_key)
             return execution
 
-        run_id = answered().run_id  # a bad answer is refused before anything is written
         if self.checkpoint is None:
 
             async def attempt() -> Outcome:
-                return await drive(answered(), self.engine.codec)
+                execution = self.engine.brought_back(paused).execution
+                return await drive(answered(execution), self.engine.codec)
 
             return await self._try(attempt)
-        progress = self._progress_with(paused, human_response, node, response_key)
-        with self._journal(run_id) as journal:
+        execution = self.engine.brought_back(paused).execution
+        progress = self._progress_with(execution, human_response, node, response_key)
+        answered(execution)  # a bad answer is refused before anything is written
+        with self._journal(execution.run_id) as journal:
             await journal.begin(progress)
-            return await self._try_recorded(journal, run_id)
+            return await self._try_recorded(journal, execution.run_id)
 
     def _progress_with(
-        self, paused: Mapping[str, Any], response: Any, node: str | None, key: str
+        self, execution: Execution, response: Any, node: str | None, key: str
     ) -> Progress:
         """Return what a journal begins with for a paused run and an answer."""
-        execution = self.engine.brought_back(paused).execution
         progress = progress_of(execution, self._snapshot)
         if response is not None:
             visit, asked = asked_by(execution, node)

@@ -52,6 +52,7 @@ from lexigram_actors.graph.tokens import token_sink
 from lexigram_actors.graph.visits import Visit
 from lexigram_actors.graph.watching import Recorder, Recording, Watcher
 from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS
+from lexigram_actors.nurseries import split_cancelled
 
 current_time = trio.current_time
 
@@ -149,7 +150,7 @@ class Stretch:
                 self._tasks = 1
                 await self._work_on(self._next())
         except BaseExceptionGroup as group:
-            other = group.split(trio.Cancelled)[1]
+            other = split_cancelled(group)[1]
             # An interrupt or a store's failure matters more than the cancellations it led to.
             raise sole_error(group if other is None else other) from None  # noqa: ASYNC104
         finally:
@@ -418,7 +419,7 @@ class Stretch:
                 self._time(visit, self._nursery)
             return None
         if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
-            cancelled, other = error.split(trio.Cancelled)
+            cancelled, other = split_cancelled(error)
             if isinstance(other, Exception):
                 execution.fail_node(visit, other)
                 return cancelled

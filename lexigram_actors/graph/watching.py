@@ -10,6 +10,7 @@ import trio
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import GraphEvent
 from lexigram_actors.graph.visits import Visit
+from lexigram_actors.nurseries import split_cancelled
 
 RECORDING_GRACE: Final = 5.0
 """Seconds in which a node that finished is still recorded when its run is cancelled."""
@@ -54,7 +55,7 @@ class Recording:
         try:
             await waiting
         except BaseException as error:
-            if is_cancellation(error):
+            if split_cancelled(error)[1] is None:  # nothing but a cancellation
                 with trio.move_on_after(RECORDING_GRACE, shield=True):
                     await self._make_up_for(visit)
             raise
@@ -72,10 +73,3 @@ class Recording:
         del self._unrecorded[visit]
         self._execution.sync(visit)
         self._execution.take_over(visit)
-
-
-def is_cancellation(error: BaseException) -> bool:
-    """Say whether an error is a `Cancelled`, or a group of nothing else."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)[1] is None
-    return isinstance(error, trio.Cancelled)
