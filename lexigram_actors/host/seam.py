@@ -12,7 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 from attrs import field, frozen
 
 from lexigram_actors.checks import given
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.result import Result
+from lexigram_actors.storage.ports import CacheBackendProtocol
 
 
 @frozen(kw_only=True)
@@ -25,11 +27,34 @@ class RunContext:
             inside another has the outer id and its own place: `"order-42/review"`.
         state: What the surroundings know: the state of the graph, or the results of the pipeline,
             that the run is a part of. Read only.
+        journal: Of the instance that the run is a part of; None where no host keeps it. A kind that
+            records its progress does it in `record`, whatever store it was given.
+        place: Where in the instance: `""` for the whole, `"review"` or `"ship/label"` for a part.
     """
 
     input: Any = None
     run_id: str | None = None
     state: Mapping[str, Any] = field(factory=dict)
+    journal: Journal | None = field(default=None, repr=False)
+    place: str = ""
+
+    @property
+    def record(self) -> CacheBackendProtocol | None:
+        """Where the run records its progress, if it is hosted: kept until the instance ends."""
+        return None if self.journal is None else self.journal.record
+
+    def inside(
+        self, name: str, *, input: Any = None, state: Mapping[str, Any] | None = None
+    ) -> RunContext:
+        """Return the context of a run inside this one, at the place `name`."""
+        part = escaped(name)
+        return RunContext(
+            input=input,
+            run_id=self.below(name),
+            state={} if state is None else state,
+            journal=self.journal,
+            place=f"{self.place}/{part}" if self.place else part,
+        )
 
     def below(self, name: str) -> str | None:
         """Return the id of a run inside this one, at the place `name`; None where this has none.
@@ -39,7 +64,12 @@ class RunContext:
         """
         if self.run_id is None:
             return None
-        return f"{self.run_id}/{name.replace('%', '%25').replace('/', '%2F')}"
+        return f"{self.run_id}/{escaped(name)}"
+
+
+def escaped(name: str) -> str:
+    """Return a name as one part of a path."""
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 def check_runnable(candidate: object) -> None:
@@ -80,5 +110,32 @@ class Runnable(Protocol):
 
         Raises only misuse, a bug, cancellation, and `HumanInputRequiredError` where a person has
         to be asked. Cancelled, no task of it is left.
+        """
+        ...
+
+
+@runtime_checkable
+class Resumable(Runnable, Protocol):
+    """A `Runnable` that may raise `HumanInputRequiredError`, and goes on with an answer.
+
+    Its `pending` are the open questions, each with `node`, `prompt`, `schema` and `seconds_left`
+    (`inf`: for good); its `state` is JSON data.
+    """
+
+    def check_answer(self, paused: Mapping[str, Any], node: str, answer: Any) -> Any:
+        """Return the answer as the node gets it.
+
+        Raises:
+            AnswerInvalidError: It does not fit.
+            WorkflowStateError: The node asks nothing.
+        """
+        ...
+
+    async def go_on(
+        self, context: RunContext, paused: Mapping[str, Any], answer: Any, *, node: str | None
+    ) -> Result[Any, Exception]:
+        """Go on from the `state` of the pause, as `run` does, with the answer to one question.
+
+        With None for both nothing is answered, and what has expired moves on.
         """
         ...

@@ -1,0 +1,432 @@
+"""What one life of an instance knows of its past, and adds to it.
+
+Every incarnation of an instance gets a `Journal`: the entries that are recorded, the mail that
+nobody took, and the door through which everything new goes. What a kind must know:
+
+- **Before anything new begins** (a step, a wait): `if not journal.is_open: await journal.ready()`.
+  There an instance that is paused waits, and one that is cancelled, or whose host is stopping, goes
+  no further.
+- **What ended is recorded before anything follows**: `await journal.append(path, kind, value)`. On
+  return it is durable. A cancellation that comes meanwhile does not keep it from being written.
+- `Suspended` is raised where the instance is not this incarnation's any more. It passes through
+  everything; what the incarnation then still returns or raises counts for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, final
+
+import trio
+from attrs import define, frozen
+
+from lexigram_actors.errors import LeaseLost, StoreCorruptedError, StoreError, WorkflowStateError
+from lexigram_actors.result import Result
+from lexigram_actors.storage.instances import Entry, Instance, InstanceStore, Loaded, Mail
+
+logger = logging.getLogger(__name__)
+
+VOID: Final = "void"
+"""The kind of an entry that takes back others: its value lists their positions."""
+
+RETRY_DELAYS: Final = (0.05, 0.25, 1.0)
+"""Seconds between attempts of a write that the store could not do."""
+
+WRITE_TIMEOUT: Final = 30.0
+"""Seconds that a write may go on for after a cancellation."""
+
+
+class Suspended(BaseException):
+    """The incarnation is over, though the instance is not: its host stops, or lost it.
+
+    No `Exception`, so that what handles the failures of a step lets it pass.
+    """
+
+
+class Handle(Protocol):
+    """What whoever began an instance holds of it."""
+
+    @property
+    def id(self) -> str: ...
+
+    async def result(self) -> Result[Any, Exception]:
+        """Wait for the end, and return the outcome."""
+        ...
+
+    async def cancel(self, reason: str = "cancelled", grace: float = 5.0) -> None:
+        """Ask for the end, and wait for it."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What an instance may ask of its host."""
+
+    async def start(
+        self,
+        runnable: Any,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        delay: float | None = None,
+        parent: str | None = None,
+    ) -> Handle:
+        """Begin an instance, or find the one that has the id; durable on return."""
+        ...
+
+    def handle(self, id: str) -> Handle:
+        """Return the handle of an instance that there is, or may be."""
+        ...
+
+    def publish(self, event: object) -> None:
+        """Tell whoever listens; never waits."""
+        ...
+
+
+class Lease(Protocol):
+    """The host's right to run what it has."""
+
+    @property
+    def deadline(self) -> float:
+        """Until when, by Trio's clock, new work may begin."""
+        ...
+
+    async def wait_renewed(self) -> None:
+        """Wait until the deadline lies ahead again; raises `LeaseLost` when it never will."""
+        ...
+
+
+@final
+@frozen
+class Question:
+    """Something a person is asked, while it is open.
+
+    Attributes:
+        id: Known to whoever answers: the path at which it is asked.
+        prompt: The text.
+        schema: What an answer has to look like, as JSON data; None: anything.
+        expires_at: Unix seconds; None: never.
+    """
+
+    id: str
+    prompt: str
+    schema: Any = None
+    expires_at: float | None = None
+
+
+@final
+@define(eq=False)
+class OpenQuestion:
+    """A question, with what judges an answer: returns it as the asker gets it, or raises.
+
+    `check` raises `AnswerInvalidError`.
+    """
+
+    question: Question
+    check: Callable[[Any], Any]
+
+
+@final
+class Journal:
+    """The journal of one incarnation. Not shared, and not used again after it.
+
+    Args:
+        loaded: What is recorded.
+        store: Where to write; None: nowhere, the run leaves nothing behind.
+        host: What the instance may ask of its host; None where there is none.
+        lease: None: nothing limits the time.
+        clock: Returns wall time in unix seconds.
+    """
+
+    __slots__ = (
+        "_arrivals",
+        "_entries_later",
+        "_inbox",
+        "_position",
+        "_store",
+        "cancelled_by",
+        "clock",
+        "entries",
+        "epoch",
+        "failure",
+        "held",
+        "host",
+        "id",
+        "instance",
+        "lease",
+        "on_entry",
+        "on_status",
+        "queries",
+        "questions",
+        "record",
+        "resumed",
+        "scope",
+        "stopping",
+        "waits",
+        "working",
+    )
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        store: InstanceStore | None,
+        clock: Callable[[], float],
+        *,
+        host: Surroundings | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        from lexigram_actors.host.record import JournalRecord
+
+        self.instance: Instance = loaded.instance
+        self.id = loaded.instance.id
+        self.epoch = loaded.instance.epoch
+        self.clock = clock
+        self.host = host
+        self.lease = lease
+        self.entries: list[Entry] = standing(loaded.entries)
+        """What stands, in order; grows with what is appended."""
+        self.record = JournalRecord(self)
+        """The same as a key-value store, for kinds that record their progress in one."""
+        self.queries: dict[str, Callable[..., Any]] = {}
+        """What answers `handle.query(name)`."""
+        self.questions: dict[str, OpenQuestion] = {}
+        """What is open, by id."""
+        self.on_entry: Callable[[Entry], None] | None = None
+        self.on_status: Callable[[], None] | None = None
+        self.waits: dict[object, str] = {}
+        self.working = 0
+        self.held = False
+        """Whether something keeps new work from beginning; `ready` knows what."""
+        self.stopping = False
+        self.resumed: trio.Event | None = None  # set: it is paused
+        self.cancelled_by: str | None = None  # the reason
+        self.failure: BaseException | None = None
+        self.scope = trio.CancelScope()  # of the whole incarnation
+        self._store = store
+        self._position = max((entry.position for entry in loaded.entries), default=0)
+        self._entries_later: list[Entry] = []
+        taken = {entry.mail for entry in loaded.entries}
+        self._inbox: dict[int, Mail] = {m.seq: m for m in loaded.mail if m.seq not in taken}
+        self._arrivals = trio.lowlevel.ParkingLot()
+
+    # --- beginning something new
+
+    @property
+    def is_open(self) -> bool:
+        """Whether new work may begin at once."""
+        if self.held:
+            return False
+        return self.lease is None or trio.current_time() < self.lease.deadline
+
+    async def ready(self) -> None:
+        """Wait until new work may begin; a checkpoint where it may not at once.
+
+        Raises:
+            Suspended: It never may, in this incarnation.
+            trio.Cancelled: The instance is cancelled (and the caller does not shield itself).
+        """
+        while not self.is_open:
+            if self.stopping:
+                raise Suspended
+            if self.resumed is not None:
+                await self.resumed.wait()
+            elif self.lease is not None and trio.current_time() >= self.lease.deadline:
+                await self._wait_for_lease(self.lease)
+            else:
+                self.held = False
+
+    async def _wait_for_lease(self, lease: Lease) -> None:
+        try:
+            await lease.wait_renewed()
+        except LeaseLost as error:
+            self.fail(error)
+            raise Suspended from None
+
+    # --- adding
+
+    async def append(self, path: str, kind: str, value: Any = None, mail: int = 0) -> Entry:
+        """Record something; durable on return, together with what was to be written `later`.
+
+        Cancelled meanwhile it is written all the same, within `WRITE_TIMEOUT` seconds, and the
+        cancellation is felt at the next checkpoint.
+
+        Raises:
+            NotStorableError: The value has no stored form; nothing was written.
+            Suspended: It could not be written: the instance is another's, or the store failed.
+        """
+        entry = self._next(path, kind, value, mail)
+        entries = [*self._entries_later, entry]
+        await self._write(entries)
+        del self._entries_later[: len(entries) - 1]
+        self._added(entry)
+        return entry
+
+    def later(self, path: str, kind: str, value: Any = None) -> Entry:
+        """Record something together with what is appended next, which may never happen.
+
+        For what would come out the same again.
+        """
+        entry = self._next(path, kind, value, 0)
+        self._entries_later.append(entry)
+        self._added(entry)
+        return entry
+
+    def _next(self, path: str, kind: str, value: Any, mail: int) -> Entry:
+        if self.stopping and self.failure is not None:
+            raise Suspended
+        self._position += 1
+        return Entry(path, kind, value, self._position, self.clock(), mail, self.epoch)
+
+    def _added(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if self.on_entry is not None:
+            self.on_entry(entry)
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        if self._store is None:
+            return
+        try:
+            await self._try_to_write(self._store, entries)
+        except trio.Cancelled:
+            # What is to be recorded has happened. Written twice it is still there once.
+            with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
+                await self._try_to_write(self._store, entries)
+            if scope.cancelled_caught:
+                raise
+
+    async def _try_to_write(self, store: InstanceStore, entries: Sequence[Entry]) -> None:
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                await store.append(self.id, self.epoch, entries)
+                return
+            except (LeaseLost, StoreCorruptedError) as error:
+                failure: StoreError = error
+                break
+            except StoreError as error:
+                failure = error
+            if delay is not None:
+                # Whether it was written is not known: the same again is safe.
+                logger.warning("instance %r: %s; trying again", self.id, failure)
+                await trio.sleep(delay)
+        self.fail(failure)
+        raise Suspended from None
+
+    def fail(self, error: BaseException) -> None:
+        """Let nothing more begin or be written: the incarnation is over, because of this."""
+        if self.failure is None:
+            self.failure = error
+        self.suspend()
+
+    def suspend(self) -> None:
+        """Let nothing more begin."""
+        self.held = self.stopping = True
+        if self.resumed is not None:
+            self.resumed.set()
+            self.resumed = None
+        self.scope.cancel()
+
+    # --- pausing
+
+    def pause(self) -> None:
+        """Let nothing new begin until `resume`."""
+        if self.resumed is None and not self.stopping:
+            self.held = True
+            self.resumed = trio.Event()
+            self._tell_status()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        if self.resumed is not None:
+            self.resumed.set()
+            self.resumed = None
+            self._tell_status()
+
+    # --- mail
+
+    def deliver(self, mail: Mail) -> None:
+        """Put something into the inbox."""
+        self._inbox[mail.seq] = mail
+        self._arrivals.unpark_all()
+
+    def peek(self, kind: str, name: str = "") -> Mail | None:
+        """Return the oldest mail of that kind and name that nobody took."""
+        for mail in self._inbox.values():
+            if mail.kind == kind and mail.name == name:
+                return mail
+        return None
+
+    async def receive(self, kind: str, name: str = "", until: float | None = None) -> Mail | None:
+        """Wait for mail of that kind and name, and take it: the oldest.
+
+        It is taken for good with the entry that names its `seq` (`append(..., mail=mail.seq)`);
+        after a crash before that it is there again. Cancelled, nothing is taken.
+
+        Args:
+            until: Unix seconds when to give up; None: never.
+
+        Returns:
+            None when the time was over first. What has arrived by then is taken all the same.
+        """
+        with trio.CancelScope() as scope:
+            if until is not None:
+                scope.deadline = trio.current_time() + max(0.0, until - self.clock())
+            while self.peek(kind, name) is None:
+                await self._arrivals.park()
+        mail = self.peek(kind, name)
+        if mail is not None:
+            del self._inbox[mail.seq]
+        return mail
+
+    # --- what it does
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Say that a part of the instance waits: for a signal, a timer, a person."""
+        token = object()
+        self.waits[token] = what
+        self._tell_status()
+        try:
+            yield
+        finally:
+            del self.waits[token]
+            self._tell_status()
+
+    def _tell_status(self) -> None:
+        if self.on_status is not None:
+            self.on_status()
+
+    def ask(self, question: Question, check: Callable[[Any], Any]) -> None:
+        """Let a question be answered from now on.
+
+        Raises:
+            WorkflowStateError: One of that id is open.
+        """
+        if question.id in self.questions:
+            raise WorkflowStateError(
+                f"instance {self.id!r} asks {question.id!r} already",
+                hint="give the second question a name of its own",
+            )
+        self.questions[question.id] = OpenQuestion(question, check)
+
+    def close_question(self, id: str) -> None:
+        """Let it be answered no more."""
+        self.questions.pop(id, None)
+
+
+def standing(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that no later one takes back."""
+    void: set[int] = set()
+    for entry in entries:
+        if entry.kind == VOID:
+            void.update(entry.value)
+    return [entry for entry in entries if entry.kind != VOID and entry.position not in void]
+
+
+def entries_below(entries: Sequence[Entry], place: str) -> Mapping[str, list[Entry]]:
+    """Return the entries at a place and below it, by path."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if not place or entry.path == place or entry.path.startswith(f"{place}/"):
+            found.setdefault(entry.path, []).append(entry)
+    return found
