@@ -88,6 +88,57 @@ class WorkflowStateTransitionedHook:
     to_state: str
 
 
+@frozen
+class WorkflowCancelledEvent:
+    """An instance ended because somebody asked for it, for this reason."""
+
+    workflow_id: str
+    workflow_name: str
+    reason: str
+
+
+@frozen
+class WorkflowStatusEvent:
+    """An instance does something else now; `note` says what it waits for, or why it is so."""
+
+    workflow_id: str
+    workflow_name: str
+    from_status: str
+    to_status: str
+    note: str = ""
+
+
+@frozen
+class WorkflowRecordedEvent:
+    """An instance recorded something: it is durable, whatever happens now.
+
+    `path` is where in the definition, and `kind` which sort, as in its history.
+    """
+
+    workflow_id: str
+    path: str
+    kind: str
+
+
+@frozen
+class WorkflowCrashedEvent:
+    """An instance raised a bug. It is started again in `delay` seconds; None: it is not."""
+
+    workflow_id: str
+    workflow_name: str
+    error: str
+    delay: float | None
+
+
+@frozen
+class WorkflowPublished:
+    """A durable function tells how far it is: what it gave to `ctx.publish`."""
+
+    workflow_id: str
+    name: str
+    value: Any
+
+
 # --- events ----------------------------------------------------------------------------------
 
 
@@ -110,11 +161,19 @@ class Subscription(Generic[T_co]):
         "_entered",
         "_types",
         "_waiting",
+        "_where",
     )
 
-    def __init__(self, bus: EventBus, types: tuple[type, ...], bound: int) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        types: tuple[type, ...],
+        bound: int,
+        where: Callable[[Any], bool] | None,
+    ) -> None:
         self._bus = bus
         self._types = types
+        self._where = where
         self._bound = bound
         self._arrived: deque[Any] = deque()  # never longer than bound
         self._waiting = trio.lowlevel.ParkingLot()
@@ -169,6 +228,8 @@ class Subscription(Generic[T_co]):
     def _offer(self, event: object) -> None:
         if not isinstance(event, self._types):
             return
+        if self._where is not None and not self._where(event):
+            return
         if len(self._arrived) >= self._bound:
             self._arrived.popleft()
             self._dropped += 1
@@ -192,10 +253,19 @@ class EventBus:
         self._closed = False
 
     @overload
-    def subscribe(self, *, bound: int = 1024) -> Subscription[Any]: ...
+    def subscribe(
+        self, *, bound: int = 1024, where: Callable[[Any], bool] | None = None
+    ) -> Subscription[Any]: ...
     @overload
-    def subscribe(self, *types: type[T], bound: int = 1024) -> Subscription[T]: ...
-    def subscribe(self, *types: type[Any], bound: int = 1024) -> Subscription[Any]:
+    def subscribe(
+        self, *types: type[T], bound: int = 1024, where: Callable[[T], bool] | None = None
+    ) -> Subscription[T]: ...
+    def subscribe(
+        self,
+        *types: type[Any],
+        bound: int = 1024,
+        where: Callable[[Any], bool] | None = None,
+    ) -> Subscription[Any]:
         """Return a subscription to events of these types (none: all events).
 
             async with bus.subscribe(WorkflowFailedEvent) as failures:
@@ -206,6 +276,8 @@ class EventBus:
             types: Classes; an event of a subclass matches too.
             bound: How many events may wait to be taken, at least 1. When one more comes, the
                 oldest is dropped and counted in `subscription.dropped`.
+            where: Says of an event whether it is wanted; called by whoever publishes, so it must be
+                quick and must not raise. None: all are.
 
         Events are received from the entry of the `async with` on, until its exit.
 
@@ -217,7 +289,7 @@ class EventBus:
             if not isinstance(each, type):
                 raise TypeError(f"subscribe() takes classes, as subscribe(MyEvent); got {each!r}")
         require("bound", bound, whole(least=1))
-        return Subscription(self, types or (object,), bound)
+        return Subscription(self, types or (object,), bound, where)
 
     def publish(self, event: object) -> None:
         """Hand the event to every subscriber; never waits. After `close` it does nothing."""

@@ -24,7 +24,14 @@ from attrs import define, frozen
 
 from lexigram_actors.errors import LeaseLost, StoreCorruptedError, StoreError, WorkflowStateError
 from lexigram_actors.result import Result
-from lexigram_actors.storage.instances import Entry, Instance, InstanceStore, Loaded, Mail
+from lexigram_actors.storage.instances import (
+    Entry,
+    Instance,
+    InstanceStatus,
+    InstanceStore,
+    Loaded,
+    Mail,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +50,17 @@ class Suspended(BaseException):
 
     No `Exception`, so that what handles the failures of a step lets it pass.
     """
+
+
+class ContinueAsNew(BaseException):
+    """The instance begins again, with another input and an empty journal.
+
+    No `Exception`, so that what handles the failures of a step lets it pass.
+    """
+
+    def __init__(self, input: Any) -> None:
+        super().__init__(input)
+        self.input = input
 
 
 class Handle(Protocol):
@@ -145,8 +163,11 @@ class Journal:
         "_inbox",
         "_position",
         "_store",
+        "_taken",
         "cancelled_by",
+        "cancelling",
         "clock",
+        "controlled_by",
         "entries",
         "epoch",
         "failure",
@@ -163,6 +184,7 @@ class Journal:
         "resumed",
         "scope",
         "stopping",
+        "unsaved_status",
         "waits",
         "working",
     )
@@ -194,20 +216,26 @@ class Journal:
         """What is open, by id."""
         self.on_entry: Callable[[Entry], None] | None = None
         self.on_status: Callable[[], None] | None = None
+        self.unsaved_status: tuple[InstanceStatus, str] | None = None
+        """What the next write takes along, to spare a write of its own."""
         self.waits: dict[object, str] = {}
         self.working = 0
         self.held = False
         """Whether something keeps new work from beginning; `ready` knows what."""
+        self.controlled_by = 0
+        """The `seq` of the last mail that paused or resumed it."""
         self.stopping = False
         self.resumed: trio.Event | None = None  # set: it is paused
         self.cancelled_by: str | None = None  # the reason
+        self.cancelling = trio.Event()
+        """Set when the end is asked for."""
         self.failure: BaseException | None = None
         self.scope = trio.CancelScope()  # of the whole incarnation
         self._store = store
         self._position = max((entry.position for entry in loaded.entries), default=0)
         self._entries_later: list[Entry] = []
-        taken = {entry.mail for entry in loaded.entries}
-        self._inbox: dict[int, Mail] = {m.seq: m for m in loaded.mail if m.seq not in taken}
+        self._taken = {entry.mail for entry in loaded.entries if entry.mail}
+        self._inbox: dict[int, Mail] = {m.seq: m for m in loaded.mail if m.seq not in self._taken}
         self._arrivals = trio.lowlevel.ParkingLot()
 
     # --- beginning something new
@@ -233,6 +261,11 @@ class Journal:
                 await self.resumed.wait()
             elif self.lease is not None and trio.current_time() >= self.lease.deadline:
                 await self._wait_for_lease(self.lease)
+            elif self.cancelled_by is not None:
+                if trio.current_time() >= self.scope.deadline:
+                    self.scope.cancel()
+                await trio.lowlevel.checkpoint()
+                return
             else:
                 self.held = False
 
@@ -256,11 +289,25 @@ class Journal:
             Suspended: It could not be written: the instance is another's, or the store failed.
         """
         entry = self._next(path, kind, value, mail)
-        entries = [*self._entries_later, entry]
-        await self._write(entries)
-        del self._entries_later[: len(entries) - 1]
+        later = self._entries_later
+        if not later:
+            await self._write((entry,))
+        else:
+            entries = [*later, entry]
+            await self._write(entries)
+            # Not all that is there now: some may have come meanwhile.
+            self._entries_later = [each for each in self._entries_later if each not in entries]
         self._added(entry)
         return entry
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there is a store that keeps it."""
+        return self._store is not None
+
+    async def stored(self, after: int) -> Sequence[Entry]:
+        """Return the entries behind a position as the store has them: its own copies."""
+        return () if self._store is None else await self._store.journal(self.id, after)
 
     def later(self, path: str, kind: str, value: Any = None) -> Entry:
         """Record something together with what is appended next, which may never happen.
@@ -271,6 +318,11 @@ class Journal:
         self._entries_later.append(entry)
         self._added(entry)
         return entry
+
+    @property
+    def unwritten(self) -> tuple[Entry, ...]:
+        """What was to be written `later`, and was not yet."""
+        return tuple(self._entries_later)
 
     def _next(self, path: str, kind: str, value: Any, mail: int) -> Entry:
         if self.stopping and self.failure is not None:
@@ -298,7 +350,10 @@ class Journal:
     async def _try_to_write(self, store: InstanceStore, entries: Sequence[Entry]) -> None:
         for delay in (*RETRY_DELAYS, None):
             try:
-                await store.append(self.id, self.epoch, entries)
+                if self.unsaved_status is None:
+                    await store.append(self.id, self.epoch, entries)
+                else:
+                    await self._write_with_status(store, entries, self.unsaved_status)
                 return
             except (LeaseLost, StoreCorruptedError) as error:
                 failure: StoreError = error
@@ -312,6 +367,14 @@ class Journal:
         self.fail(failure)
         raise Suspended from None
 
+    async def _write_with_status(
+        self, store: InstanceStore, entries: Sequence[Entry], unsaved: tuple[InstanceStatus, str]
+    ) -> None:
+        status, note = unsaved
+        await store.append(self.id, self.epoch, entries, status=status, note=note)
+        if self.unsaved_status is unsaved:
+            self.unsaved_status = None
+
     def fail(self, error: BaseException) -> None:
         """Let nothing more begin or be written: the incarnation is over, because of this."""
         if self.failure is None:
@@ -319,12 +382,26 @@ class Journal:
         self.suspend()
 
     def suspend(self) -> None:
-        """Let nothing more begin."""
+        """Let nothing more begin, and cancel what is under way."""
+        self.wind_down()
+        self.scope.cancel()
+
+    def wind_down(self) -> None:
+        """Let nothing more begin; what is at work may come to its end and be recorded."""
         self.held = self.stopping = True
         if self.resumed is not None:
             self.resumed.set()
             self.resumed = None
-        self.scope.cancel()
+        if not self.working:
+            self.scope.cancel()
+
+    def cancel(self, reason: str, grace: float) -> None:
+        """Ask for the end, and cancel after `grace` seconds; a shorter time counts."""
+        if self.cancelled_by is None:
+            self.cancelled_by = reason
+            self.cancelling.set()
+        self.held = True
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + grace)
 
     # --- pausing
 
@@ -345,24 +422,26 @@ class Journal:
     # --- mail
 
     def deliver(self, mail: Mail) -> None:
-        """Put something into the inbox."""
-        self._inbox[mail.seq] = mail
-        self._arrivals.unpark_all()
+        """Put something into the inbox, unless it is or was there."""
+        if mail.seq not in self._taken:
+            self._inbox[mail.seq] = mail
+            self._arrivals.unpark_all()
 
-    def peek(self, kind: str, name: str = "") -> Mail | None:
-        """Return the oldest mail of that kind and name that nobody took."""
+    def peek(self, kind: str, *names: str) -> Mail | None:
+        """Return the oldest mail of that kind, and one of these names, that nobody took."""
         for mail in self._inbox.values():
-            if mail.kind == kind and mail.name == name:
+            if mail.kind == kind and (mail.name in names or not names):
                 return mail
         return None
 
-    async def receive(self, kind: str, name: str = "", until: float | None = None) -> Mail | None:
-        """Wait for mail of that kind and name, and take it: the oldest.
+    async def receive(self, kind: str, *names: str, until: float | None = None) -> Mail | None:
+        """Wait for mail of that kind and one of these names, and take it: the oldest.
 
         It is taken for good with the entry that names its `seq` (`append(..., mail=mail.seq)`);
         after a crash before that it is there again. Cancelled, nothing is taken.
 
         Args:
+            names: None at all: any name.
             until: Unix seconds when to give up; None: never.
 
         Returns:
@@ -371,12 +450,22 @@ class Journal:
         with trio.CancelScope() as scope:
             if until is not None:
                 scope.deadline = trio.current_time() + max(0.0, until - self.clock())
-            while self.peek(kind, name) is None:
+            while self.peek(kind, *names) is None:
                 await self._arrivals.park()
-        mail = self.peek(kind, name)
+        mail = self.peek(kind, *names)
         if mail is not None:
-            del self._inbox[mail.seq]
+            self.take(mail)
         return mail
+
+    def take(self, mail: Mail) -> None:
+        """Let nobody else receive it."""
+        self._inbox.pop(mail.seq, None)
+        self._taken.add(mail.seq)
+
+    @property
+    def taken(self) -> frozenset[int]:
+        """The `seq` of everything that was taken."""
+        return frozenset(self._taken)
 
     # --- what it does
 
@@ -391,6 +480,22 @@ class Journal:
         finally:
             del self.waits[token]
             self._tell_status()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Say that a part of the instance does something: runs a step, say."""
+        self.working += 1
+        if self.working == 1:
+            self._tell_status()
+        try:
+            yield
+        finally:
+            self.working -= 1
+            if not self.working:
+                if self.stopping:
+                    self.scope.cancel()
+                elif self.waits:
+                    self._tell_status()
 
     def _tell_status(self) -> None:
         if self.on_status is not None:

@@ -19,11 +19,13 @@ is the store's clock alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol, final
 
 from attrs import field, frozen
+
+from lexigram_actors.storage.codec import Codec
 
 
 class InstanceStatus(StrEnum):
@@ -194,7 +196,27 @@ class InstanceStore(Protocol):
     read is damaged, `NotStorableError` (before anything is written) for a value, an id or a name
     that no store could keep, and `TypeError` for misuse. `LeaseLost` says that `epoch` is not the
     instance's any more, or that it has ended or is gone: nothing was written.
+
+    Attributes:
+        lease: Seconds that a host's lease lasts, where it is not said otherwise; `inf` where no
+            two hosts can have the store at a time.
+        poll: Seconds between two looks for what others have posted, where it is not said otherwise;
+            `inf` where nobody outside this process can post.
+        codec: Turns values into bytes.
+        clock: Returns wall time in unix seconds, as it was given to the store.
     """
+
+    @property
+    def lease(self) -> float: ...
+
+    @property
+    def poll(self) -> float: ...
+
+    @property
+    def codec(self) -> Codec: ...
+
+    @property
+    def clock(self) -> Callable[[], float]: ...
 
     # --- hosts
 
@@ -303,6 +325,10 @@ class InstanceStore(Protocol):
         """End an instance; from then on it has no owner and takes no mail.
 
         Made again with the same epoch, status and outcome it does nothing.
+
+        Raises:
+            WorkflowStateError: Somebody has asked for its cancellation (there is mail of the kind
+                `"cancel"`), and the status is COMPLETED or FAILED. Nothing was written.
         """
         ...
 

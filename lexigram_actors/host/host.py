@@ -1,0 +1,495 @@
+"""`open_host`: the home of durable instances.
+
+    async with open_host("sqlite:///flows.db", register=[order]) as host:
+        handle = await host.start(order, {"item": 7}, id="order-42")
+        result = await handle.result()
+
+Everything that `start` has returned for survives: when the process dies, the next host on the same
+store goes on with every instance that had not ended, from what it had recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection
+from typing import Any, Final, TypeVar, final, overload
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import trio
+from trio_util import AsyncValue
+
+from lexigram_actors.checks import number, require
+from lexigram_actors.errors import (
+    ActorNameTaken,
+    ActorStopped,
+    LeaseLost,
+    StoreError,
+    WorkflowNotFoundError,
+    WorkflowStateError,
+    WorkflowVersionMismatchError,
+)
+from lexigram_actors.events import (
+    EventBus,
+    Subscription,
+    WorkflowCancelledEvent,
+    WorkflowCompletedEvent,
+    WorkflowFailedEvent,
+    WorkflowStartedEvent,
+    WorkflowStatusEvent,
+)
+from lexigram_actors.host.definitions import Definitions
+from lexigram_actors.host.handle import WorkflowHandle, wait_gone
+from lexigram_actors.host.journal import RETRY_DELAYS
+from lexigram_actors.host.leases import HostLease
+from lexigram_actors.host.lives import RestartPolicy, Services, live
+from lexigram_actors.host.operator import Operator
+from lexigram_actors.host.outcomes import result_of
+from lexigram_actors.host.residents import Resident, grace_in
+from lexigram_actors.kernel import ActorContext, ActorRef, ActorSystem, ChildSpec, Restart
+from lexigram_actors.result import Result
+from lexigram_actors.storage.instances import (
+    Definition,
+    Instance,
+    InstanceStatus,
+    Loaded,
+    Mail,
+    NewInstance,
+)
+from lexigram_actors.storage.ports import Store
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LONGEST_LOOK: Final = 5.0
+"""Seconds between two looks at an instance that is not here, where a host polls more rarely."""
+
+
+@final
+class WorkflowHost:
+    """Runs instances, and goes on with those that another host left. Made by `open_host`."""
+
+    def __init__(
+        self,
+        store: Store,
+        lease: HostLease,
+        restarts: RestartPolicy,
+        poll: float,
+    ) -> None:
+        self.store = store
+        self.system: ActorSystem  # set once the host is open
+        self.operator = Operator(store, clock=store.instances.clock)
+        """What can be done without a definition: listing, deleting, looking into others."""
+        self.bus = EventBus()
+        self.instances = store.instances
+        self.clock = store.instances.clock
+        self.lease = lease
+        self.poll = poll
+        self.definitions = Definitions()
+        self.residents: dict[str, Resident] = {}
+        self.changed: dict[str, Resident] = {}  # whose status may not be written yet
+        self.has_changed = trio.Event()
+        self.to_cancel: list[Mail] = []  # of instances whose children are to be cancelled
+        self.has_to_cancel = trio.Event()
+        self.taken_in = trio.Event()  # replaced each time
+        self.last_mail = 0
+        self.closing = False
+        self._actors: dict[str, ActorRef[Any]] = {}
+        self._statuses: WeakValueDictionary[str, AsyncValue[InstanceStatus]] = WeakValueDictionary()
+        self._services = Services(self.instances, self.clock, lambda: self.lease, self, restarts)
+
+    # --- definitions
+
+    async def register(self, *definitions: Any) -> None:
+        """Let more definitions be run, and go on with their instances that nobody has.
+
+        Args:
+            definitions: `@workflow` functions, pipelines, engines, `runner.as_runnable()`, ...
+                Several versions of one name may be registered: each instance goes on under the one
+                it was begun with.
+
+        Raises:
+            TypeError: One of them cannot be run.
+            ConfigurationError: One has the kind, name and version of another.
+            StoreError: The store cannot say which instances there are.
+        """
+        await self.recover([self.definitions.add(each) for each in definitions])
+
+    # --- instances
+
+    async def start(
+        self,
+        definition: Any,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        delay: float | None = None,
+        parent: str | None = None,
+    ) -> WorkflowHandle:
+        """Begin an instance; on return it is recorded, and will come to an end.
+
+        Called again with the same id, definition and input it finds what is there already: running,
+        or ended.
+
+        Args:
+            definition: What was registered, or its name (then its highest version).
+            input: Any storable value.
+            id: Chosen by you, so that a repeated call means the same; None: made up.
+            delay: Seconds before it does anything, over crashes and restarts. None: none.
+            parent: The id of the instance that it belongs to: it is cancelled with that one.
+
+        Cancelled, it may have begun or not; if it has, it runs.
+
+        Raises:
+            WorkflowNotFoundError: The definition is not registered.
+            WorkflowStateError: The id is that of an instance of something else, or with another
+                input; or the host is closing.
+            WorkflowVersionMismatchError: The id is that of an instance of a version that is not
+                registered here; it is untouched.
+            NotStorableError: The input or the id has no stored form; nothing was written.
+            StoreError: It could not be recorded. Whether it will run is not known; call it again.
+        """
+        if delay is not None:
+            require("delay", delay, number(least=0))
+        new = NewInstance(
+            id=uuid4().hex if id is None else id,
+            definition=self.definitions.find(definition),
+            input=input,
+            seed=secrets.token_hex(16),
+            start_at=None if delay is None else self.clock() + delay,
+            parent=parent,
+        )
+        instance = await self._begun(new)
+        if instance.id not in self.residents and not instance.status.has_ended:
+            await self._take_in(instance, fresh_of(instance, new))
+        return self.handle(instance.id)
+
+    def child_spec(self, definition: Any, input: Any = None, *, id: str) -> ChildSpec:
+        """Return what lets a supervisor of yours have an instance: it decides what follows a crash.
+
+        The child is transient: it is started again, from the journal, when the instance raises,
+        and with its siblings as the strategy says. When the supervisor gives up, the instance is
+        left as it is recorded, and the next host goes on with it.
+        """
+        return ChildSpec(
+            id, self._supervised, args=(definition, input, id), restart=Restart.TRANSIENT
+        )
+
+    async def _supervised(
+        self, context: ActorContext[Any], definition: Any, input: Any, id: str
+    ) -> None:
+        found = self.definitions.find(definition)
+        new = NewInstance(id=id, definition=found, input=input, seed=secrets.token_hex(16))
+        instance = await self._begun(new)
+        if instance.status.has_ended:
+            return
+        resident = self.residents.get(id)
+        if resident is not None and not resident.is_supervised:
+            resident.suspend()  # recovered by the host itself: now it is the supervisor's
+            await resident.gone.wait()
+            resident = None
+        if resident is None:
+            resident = self._resident(instance, fresh_of(instance, new))
+            resident.is_supervised = True
+        await live(self._services, resident)
+        self._depart(resident)
+
+    def handle(self, id: str) -> WorkflowHandle:
+        """Return the handle of an instance, whether there is one or not; no checkpoint."""
+        return WorkflowHandle(self, id, self._status_of(id, InstanceStatus.PENDING))
+
+    async def find(self, id: str) -> WorkflowHandle:
+        """Return the handle of an instance that there is.
+
+        Raises:
+            WorkflowNotFoundError: There is none.
+            StoreError: The store cannot say.
+        """
+        instance = await self.operator.find(id)
+        handle = self.handle(id)
+        if id not in self.residents:
+            handle.status.value = instance.status
+        return handle
+
+    @overload
+    def events(self, *, bound: int = 1024) -> Subscription[Any]: ...
+    @overload
+    def events(self, *types: type[T], bound: int = 1024) -> Subscription[T]: ...
+    def events(self, *types: type[Any], bound: int = 1024) -> Subscription[Any]:
+        """Watch what happens: `async with host.events(WorkflowFailedEvent) as events:`.
+
+        See `EventBus.subscribe`. What happened while nobody watched is in the histories.
+        """
+        return self.bus.subscribe(*types, bound=bound)
+
+    def publish(self, event: object) -> None:
+        """Tell whoever watches."""
+        if self.bus.subscribers:
+            self.bus.publish(event)
+
+    # --- acting on instances
+
+    def resident(self, id: str) -> Resident | None:
+        """Return an instance that this host has."""
+        return self.residents.get(id)
+
+    def deliver(self, mail: Mail) -> None:
+        """Hand mail over, where the instance is here."""
+        resident = self.residents.get(mail.instance)
+        if resident is not None:
+            resident.deliver(mail)
+
+    async def wait_result(self, id: str) -> Result[Any, Exception]:
+        """See `WorkflowHandle.result`."""
+        while True:
+            taken_in = self.taken_in
+            resident = self.residents.get(id)
+            if resident is not None:
+                await resident.gone.wait()
+                if resident.outcome is not None:
+                    return resident.outcome
+                if resident.failure is not None and not isinstance(resident.failure, LeaseLost):
+                    raise resident.failure
+            if self.closing:
+                raise WorkflowStateError(f"the host is closed; {id!r} goes on with the next one")
+            instance = await self.operator.find(id)
+            if instance.status.has_ended:
+                return result_of(await self.instances.outcome(id))
+            self._check_runnable(instance)
+            with trio.move_on_after(min(self.poll, LONGEST_LOOK)):
+                await taken_in.wait()
+
+    async def cancel(self, id: str, reason: str, grace: float) -> None:
+        """See `WorkflowHandle.cancel`."""
+        try:
+            mail = await self.operator.cancel(id, reason, grace)
+        except WorkflowStateError:
+            pass  # it has ended
+        else:
+            self.deliver(mail)
+            await self._ended_by(mail, grace)
+        for child in await self._children(id):
+            await self.cancel(child.id, reason, grace)
+
+    async def _ended_by(self, mail: Mail, grace: float) -> None:
+        """Wait until an instance has ended that was asked to, here or elsewhere."""
+        while True:
+            await wait_gone(self, mail.instance, grace)
+            instance = await self.operator.find(mail.instance)
+            if instance.status.has_ended:
+                return
+            if self.closing:
+                raise WorkflowStateError(
+                    f"the host is closed; {mail.instance!r} is cancelled by the next one"
+                )
+            # Nobody may have it: one of a definition that is not known here ends all the same.
+            claimed = await self.instances.claim(
+                self.lease.host, [instance.definition], ids=[instance.id]
+            )
+            for each in claimed:
+                await self._take_in(each)
+            if not claimed and mail.instance not in self.residents:
+                await trio.sleep(min(self.poll, LONGEST_LOOK))
+
+    async def _children(self, id: str) -> list[Instance]:
+        unfinished = [each for each in InstanceStatus if not each.has_ended]
+        return await self.operator.select(parent=id, status=unfinished, limit=100_000)
+
+    async def retry(self, id: str) -> WorkflowHandle:
+        """See `WorkflowHandle.retry`."""
+        await self.operator.retry(id)
+        await self.recover(self.definitions, ids=[id])
+        return await self.find(id)
+
+    async def fork(
+        self, id: str, new_id: str | None = None, *, step: str | None = None
+    ) -> WorkflowHandle:
+        """See `WorkflowHandle.fork`."""
+        forked = await self.operator.fork(id, new_id, step=step)
+        await self.recover(self.definitions, ids=[forked.id])
+        return await self.find(forked.id)
+
+    async def report(self, resident: Resident) -> None:
+        """Report an instance that was cancelled and does not end; wait for it meanwhile."""
+        ref = self._actors.get(resident.id)
+        if ref is not None:
+            await ref.stop("cancelled", grace=0)
+
+    # --- taking in
+
+    async def recover(
+        self, definitions: Collection[Definition], *, ids: Collection[str] | None = None
+    ) -> None:
+        """Take in the instances that nobody has.
+
+        Raises:
+            StoreError: The store cannot say which there are. What was taken in so far runs.
+        """
+        while definitions and not self.closing:
+            claimed = await self.instances.claim(self.lease.host, definitions, ids=ids)
+            for instance in claimed:
+                await self._take_in(instance)
+            if not claimed:
+                return
+
+    async def _begun(self, new: NewInstance) -> Instance:
+        """Record an instance, or find the one that there is, the same."""
+        if self.closing:
+            raise WorkflowStateError("the host is closing, and begins nothing more")
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                instance, is_new = await self.instances.create(new, host=self.lease.host)
+                break
+            except LeaseLost:
+                raise
+            except StoreError:
+                if delay is None:
+                    raise
+                # Whether it was written is not known: the same again is safe.
+                await trio.sleep(delay)
+        if not is_new and instance.seed != new.seed:
+            await self._check_same(instance, new)
+        return instance
+
+    async def _check_same(self, instance: Instance, new: NewInstance) -> None:
+        found, asked = instance.definition, new.definition
+        if (found.kind, found.name) != (asked.kind, asked.name):
+            raise WorkflowStateError(
+                f"{new.id!r} is an instance of the {found.kind} {found.name!r}, not of the "
+                f"{asked.kind} {asked.name!r}",
+                hint="choose another id",
+            )
+        codec = self.instances.codec
+        recorded = await self.instances.input(instance.id)
+        if not instance.run and codec.dumps(recorded) != codec.dumps(new.input):
+            raise WorkflowStateError(
+                f"{new.id!r} was begun with another input", hint="choose another id"
+            )
+        if not instance.status.has_ended:
+            self._check_runnable(instance)
+
+    def _check_runnable(self, instance: Instance) -> None:
+        """Refuse an instance that cannot be run here."""
+        definition = instance.definition
+        if self.definitions.get(definition) is not None:
+            return
+        versions = self.definitions.versions(definition.name)
+        if not versions:
+            raise WorkflowNotFoundError(
+                definition.name, hint=f"register it, so that {instance.id!r} can go on"
+            )
+        raise WorkflowVersionMismatchError(
+            definition.name,
+            definition.version,
+            versions[-1],
+            hint=f"register version {definition.version} beside it, or start a new instance",
+        )
+
+    async def _take_in(self, instance: Instance, fresh: Loaded | None = None) -> None:
+        """Let an instance live here. A checkpoint, but whoever calls it is not cancelled there."""
+        resident = self._resident(instance, fresh)
+        with trio.CancelScope(shield=True):  # it is recorded as ours: it must not be left alone
+            try:
+                self._actors[instance.id] = await self._spawn(resident)
+            except ActorStopped:
+                self._depart(resident)  # the system closes; the next host goes on with it
+
+    async def _spawn(self, resident: Resident) -> ActorRef[Any]:
+        try:
+            return await self.system.spawn(self._house, resident, name=f"instance {resident.id}")
+        except ActorNameTaken:  # an earlier one of the same id is on its way out
+            return await self.system.spawn(self._house, resident)
+
+    async def _house(self, context: ActorContext[Any], resident: Resident) -> None:
+        try:
+            await live(self._services, resident)
+        except Exception as error:
+            logger.exception("instance %r cannot go on here", resident.id)
+            resident.failure = error
+        finally:
+            self._depart(resident)
+
+    def _resident(self, instance: Instance, fresh: Loaded | None) -> Resident:
+        runnable = self.definitions.get(instance.definition)
+        resident = Resident(
+            instance, runnable, self._status_of(instance.id, instance.status), fresh
+        )
+        resident.on_status = self._status_changed
+        resident.on_cancel = self._cancel_children
+        self.residents[instance.id] = resident
+        self.taken_in.set()
+        self.taken_in = trio.Event()
+        return resident
+
+    def _depart(self, resident: Resident) -> None:
+        if self.residents.get(resident.id) is resident:
+            del self.residents[resident.id]
+            self._actors.pop(resident.id, None)
+            self.changed.pop(resident.id, None)
+        resident.gone.set()
+
+    # --- what residents tell
+
+    def _status_of(self, id: str, status: InstanceStatus) -> AsyncValue[InstanceStatus]:
+        value = self._statuses.get(id)
+        if value is None:
+            self._statuses[id] = value = AsyncValue(status)
+        return value
+
+    def _status_changed(self, resident: Resident, before: InstanceStatus) -> None:
+        status = resident.status.value
+        if not status.has_ended:
+            self.changed[resident.id] = resident
+            self.has_changed.set()
+        if self.bus.subscribers:
+            for event in events_of(resident, before):
+                self.bus.publish(event)
+
+    def _cancel_children(self, resident: Resident, mail: Mail) -> None:
+        self.to_cancel.append(mail)
+        self.has_to_cancel.set()
+
+    async def ask_children_to_end(self, mail: Mail) -> None:
+        """Pass a wish for the end on to the children of an instance."""
+        for child in await self._children(mail.instance):
+            try:
+                self.deliver(await self.operator.cancel(child.id, mail.name, grace_in(mail)))
+            except (WorkflowStateError, WorkflowNotFoundError):
+                continue  # it has ended meanwhile
+
+    def begin_closing(self) -> list[Resident]:
+        """Let every instance come to a point where it can be put away; return those here."""
+        self.closing = True
+        residents = list(self.residents.values())
+        for resident in residents:
+            resident.wind_down()
+        return residents
+
+
+def fresh_of(instance: Instance, new: NewInstance) -> Loaded | None:
+    """Return what a new instance begins with; None where it was there before."""
+    if instance.seed != new.seed:
+        return None
+    return Loaded(instance=instance, input=new.input, entries=[], mail=[])
+
+
+def events_of(resident: Resident, before: InstanceStatus) -> list[object]:
+    """Return what a change of the status means to those who watch."""
+    id, name = resident.id, resident.instance.definition.name
+    status = resident.status.value
+    events: list[object] = []
+    if before is InstanceStatus.PENDING and status is InstanceStatus.RUNNING:
+        events.append(WorkflowStartedEvent(id, name))
+    if status is not before or resident.note:
+        events.append(WorkflowStatusEvent(id, name, before.value, status.value, resident.note))
+    if status is InstanceStatus.COMPLETED:
+        events.append(WorkflowCompletedEvent(id, name))
+    elif status.has_ended and resident.outcome is not None:
+        error = resident.outcome.unwrap_err()
+        if status is InstanceStatus.CANCELLED:
+            events.append(WorkflowCancelledEvent(id, name, getattr(error, "reason", "")))
+        else:
+            events.append(WorkflowFailedEvent(id, name, str(error)))
+    return events

@@ -1,0 +1,343 @@
+"""The lives of an instance: run, and run again after a crash, until it ends or is let go.
+
+| what a life ended with | what follows |
+| --- | --- |
+| `Ok`, `Err` | COMPLETED, FAILED |
+| a cancellation was asked for | CANCELLED, whatever the life returned or raised on its way out |
+| it began again as new | the next life, at once, with an empty journal |
+| it raised | the next life, after a wait that grows; FAILED when that was too often |
+| it raised what would come again for sure | FAILED |
+| the store failed | the next life, after a wait, however often |
+| the lease was lost, or the host stops | nothing: the instance is as it is recorded |
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Final, final
+
+import trio
+from attrs import frozen
+
+from lexigram_actors.errors import (
+    HumanInputRequiredError,
+    LeaseLost,
+    NonDeterminismError,
+    NotStorableError,
+    StoreCorruptedError,
+    StoreError,
+    WorkflowCancelledError,
+    WorkflowStateError,
+    WorkflowVersionMismatchError,
+    describe,
+)
+from lexigram_actors.errors.base import sole_error
+from lexigram_actors.events import WorkflowCrashedEvent, WorkflowRecordedEvent
+from lexigram_actors.host.asking import run_asking
+from lexigram_actors.host.journal import ContinueAsNew, Journal, Lease, Surroundings, Suspended
+from lexigram_actors.host.outcomes import outcome_of, result_of
+from lexigram_actors.host.residents import Resident
+from lexigram_actors.host.seam import RunContext
+from lexigram_actors.invoking import as_result
+from lexigram_actors.kernel.restarts import record_restart, restart_delay, restarts_in_a_row
+from lexigram_actors.kernel.specs import Backoff
+from lexigram_actors.result import Err, Result
+from lexigram_actors.storage.instances import Entry, InstanceStatus, InstanceStore, Loaded
+
+logger = logging.getLogger(__name__)
+
+Outcome = Result[Any, Exception]
+
+HOPELESS: Final = (
+    HumanInputRequiredError,
+    NonDeterminismError,
+    NotStorableError,
+    WorkflowVersionMismatchError,
+)
+"""What comes again however often it is tried."""
+
+
+@final
+@frozen
+class RestartPolicy:
+    """How often an instance that crashes is started again, before it is parked FAILED.
+
+    Attributes:
+        max_restarts: Within any `period` seconds.
+        backoff: The waits in between.
+    """
+
+    max_restarts: int
+    period: float
+    backoff: Backoff
+
+
+@final
+@frozen
+class Ended:
+    """The instance has come to its end."""
+
+    status: InstanceStatus
+    result: Outcome
+    unwritten: tuple[Entry, ...] = ()
+
+
+@final
+@frozen
+class Again:
+    """It begins again as new."""
+
+    input: Any
+    taken: frozenset[int]
+
+
+@final
+@frozen
+class Crashed:
+    """It raised what it should not have."""
+
+    error: Exception
+
+
+@final
+@frozen
+class LetGo:
+    """It is not this life's any more; `error` says why, unless it was put away."""
+
+    error: BaseException | None
+
+
+End = Ended | Again | Crashed | LetGo
+
+
+@final
+@frozen
+class Services:
+    """What lives need of their host."""
+
+    instances: InstanceStore
+    clock: Callable[[], float]
+    lease: Callable[[], Lease]
+    host: Surroundings
+    restarts: RestartPolicy
+
+
+async def live(services: Services, resident: Resident) -> None:
+    """Let an instance live until it ends, or the host has it no more.
+
+    Cancelled from outside it is put away: what is recorded stands.
+    """
+    recent: list[float] = []
+    in_a_row = 0
+    while not resident.put_away:
+        began = trio.current_time()
+        end = await next_end(services, resident)
+        if isinstance(end, Ended):
+            await finish(services, resident, end)
+            return
+        if isinstance(end, LetGo) and not is_worth_another(end, resident):
+            resident.failure = end.error if isinstance(end.error, Exception) else None
+            return
+        if isinstance(end, Again):
+            hindrance = await started_over(services, resident, end)
+            if hindrance is None:
+                continue
+            end = hindrance
+        now = trio.current_time()
+        policy = services.restarts
+        in_a_row = restarts_in_a_row(policy.backoff, in_a_row, now - began)
+        delay = restart_delay(policy.backoff, in_a_row)
+        if isinstance(end, Crashed):
+            if resident.is_supervised:
+                raise end.error
+            allowed, recent = record_restart(recent, now, policy.max_restarts, policy.period)
+            tell_crash(services, resident, end.error, delay if allowed else None)
+            if not allowed:
+                await finish(services, resident, Ended(InstanceStatus.FAILED, Err(end.error)))
+                return
+        else:
+            logger.warning("instance %r: %s; again in %g s", resident.id, end.error, delay)
+        with trio.move_on_after(delay):
+            await resident.nudged.wait()
+
+
+def is_worth_another(end: LetGo, resident: Resident) -> bool:
+    """Say whether a life that could not go on is followed by another."""
+    if resident.put_away or not isinstance(end.error, StoreError):
+        return False
+    return not isinstance(end.error, LeaseLost | StoreCorruptedError)
+
+
+async def started_over(
+    services: Services, resident: Resident, end: Again
+) -> Crashed | LetGo | None:
+    """Record that it begins again; None, or what keeps it from that."""
+    instance = resident.instance
+    try:
+        await services.instances.start_over(instance.id, instance.epoch, end.input, end.taken)
+    except NotStorableError as error:
+        return Crashed(error)
+    except StoreError as error:
+        return LetGo(error)
+    return None
+
+
+def tell_crash(
+    services: Services, resident: Resident, error: Exception, delay: float | None
+) -> None:
+    """Log a crash, and publish it."""
+    what = "parked" if delay is None else f"started again in {delay:g} s"
+    logger.error("instance %r crashed, and is %s", resident.id, what, exc_info=error)
+    name = resident.instance.definition.name
+    services.host.publish(WorkflowCrashedEvent(resident.id, name, describe(error), delay))
+
+
+# --- one life -----------------------------------------------------------------------------------
+
+
+async def next_end(services: Services, resident: Resident) -> End:
+    """Run one life, and say what it ended with."""
+    try:
+        loaded = await loaded_for(services, resident)
+    except StoreError as error:
+        return LetGo(error)
+    resident.instance = loaded.instance
+    journal = Journal(
+        loaded, services.instances, services.clock, host=services.host, lease=services.lease()
+    )
+    journal.on_entry = recorder(services, resident)
+    result: Outcome | None = None
+    raised: BaseException | None = None
+    resident.begin_life(journal, loaded.mail)
+    try:
+        with journal.scope:
+            result = await run(journal, resident, loaded)
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - judged, and raised again where it must
+        raised = error
+    finally:
+        resident.end_life()
+    return judge(journal, result, raised)
+
+
+async def loaded_for(services: Services, resident: Resident) -> Loaded:
+    """Return what the life begins with."""
+    fresh, resident.fresh = resident.fresh, None
+    if fresh is not None:
+        return fresh
+    loaded = await services.instances.load(resident.id)
+    if loaded is None:
+        raise LeaseLost(f"instance {resident.id!r} is gone", details={"id": resident.id})
+    if loaded.instance.epoch != resident.instance.epoch:
+        raise LeaseLost(f"instance {resident.id!r} is another host's now")
+    return loaded
+
+
+def recorder(services: Services, resident: Resident) -> Callable[[Entry], None]:
+    """Return what publishes that something was recorded."""
+
+    def publish(entry: Entry) -> None:
+        services.host.publish(WorkflowRecordedEvent(resident.id, entry.path, entry.kind))
+
+    return publish
+
+
+async def run(journal: Journal, resident: Resident, loaded: Loaded) -> Outcome:
+    """Run the definition at its time."""
+    start_at = loaded.instance.start_at
+    if start_at is not None and not loaded.entries:
+        while (left := start_at - journal.clock()) > 0:
+            with journal.waiting("its start"):
+                await trio.sleep(left)
+    if not journal.is_open:
+        await journal.ready()
+    if resident.runnable is None:
+        journal.scope.cancel()
+        await trio.sleep_forever()
+    context = RunContext(input=loaded.input, run_id=resident.id, journal=journal)
+    return as_result(await run_asking(resident.runnable, context))
+
+
+def judge(journal: Journal, result: Outcome | None, raised: BaseException | None) -> End:
+    """Say what a life ended with.
+
+    Raises:
+        BaseException: An interrupt, or a cancellation from outside the instance.
+    """
+    leaves = () if raised is None else tuple(leaves_of(raised))
+    for leaf in leaves:
+        if not isinstance(leaf, Exception | Suspended | ContinueAsNew):
+            raise leaf
+    if journal.stopping:
+        return LetGo(journal.failure)
+    unwritten = journal.unwritten
+    if journal.cancelled_by is not None:
+        if raised is not None and not isinstance(raised, Suspended | ContinueAsNew):
+            logger.warning("instance %r raised while cancelled", journal.id, exc_info=raised)
+        cancelled = WorkflowCancelledError(journal.cancelled_by)
+        return Ended(InstanceStatus.CANCELLED, Err(cancelled), unwritten)
+    for leaf in leaves:
+        if isinstance(leaf, ContinueAsNew):
+            return Again(leaf.input, journal.taken)
+    if isinstance(raised, Exception):
+        error = sole_error(raised)
+        assert isinstance(error, Exception)
+        if isinstance(error, HOPELESS):
+            return Ended(InstanceStatus.FAILED, Err(error), unwritten)
+        return Crashed(error)
+    assert result is not None
+    status = InstanceStatus.COMPLETED if result.is_ok() else InstanceStatus.FAILED
+    return Ended(status, result, unwritten)
+
+
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions inside a group, or the one itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves_of(each)
+    else:
+        yield error
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+async def finish(services: Services, resident: Resident, ended: Ended) -> None:
+    """Record the end, however long the store takes; then say so."""
+    instance = resident.instance
+    delay = services.restarts.backoff.initial
+    while True:
+        outcome = outcome_of(ended.result)
+        try:
+            await services.instances.end(
+                instance.id, instance.epoch, ended.status, outcome, entries=ended.unwritten
+            )
+            break
+        except NotStorableError as error:
+            ended = Ended(InstanceStatus.FAILED, Err(error), ended.unwritten)
+        except WorkflowStateError:
+            reason = await cancel_reason(services, resident)
+            cancelled = WorkflowCancelledError(reason)
+            ended = Ended(InstanceStatus.CANCELLED, Err(cancelled), ended.unwritten)
+        except (LeaseLost, StoreCorruptedError) as error:
+            resident.failure = error
+            return
+        except StoreError as error:
+            logger.warning("instance %r: its end is not recorded yet: %s", instance.id, error)
+            with trio.move_on_after(delay):
+                await resident.nudged.wait()
+            delay = min(2 * delay, services.restarts.backoff.maximum)
+            if resident.put_away:
+                return
+    resident.outcome = result_of(outcome)
+    resident.set_status(ended.status)
+
+
+async def cancel_reason(services: Services, resident: Resident) -> str:
+    """Return why somebody asked for the end."""
+    try:
+        loaded = await services.instances.load(resident.id)
+    except StoreError:
+        return "cancelled"
+    wanted = (mail.name for mail in (loaded.mail if loaded else ()) if mail.kind == "cancel")
+    return next(wanted, "cancelled")

@@ -1,0 +1,186 @@
+"""An instance while a host has it: what the host, its handles and its lives share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, final
+
+import trio
+from trio_util import AsyncValue
+
+from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.seam import Runnable
+from lexigram_actors.result import Result
+from lexigram_actors.storage.instances import Instance, InstanceStatus, Loaded, Mail
+
+GRACE: Final = 5.0
+"""Seconds between asking an instance to end and cancelling it."""
+
+
+CONTROLS: Final = frozenset({"pause", "resume"})
+
+
+@final
+class Resident:
+    """One instance that a host has, over all its lives there.
+
+    Attributes:
+        runnable: None: its definition is not known here, and all it can do is end.
+        fresh: What it begins with, where it is new and nothing has to be read.
+        journal: Of the life that goes on; None between two.
+        outcome: Set when it has ended.
+        failure: Why the host could not go on with it, where that is the reason it was let go.
+        is_supervised: Whether a supervisor of the caller's decides what follows a crash.
+        gone: Set when the host has it no more: it ended, or was let go.
+        nudged: Set when something came that must not wait for the next life.
+    """
+
+    __slots__ = (
+        "_meanwhile",
+        "failure",
+        "fresh",
+        "gone",
+        "id",
+        "instance",
+        "is_supervised",
+        "journal",
+        "note",
+        "nudged",
+        "on_cancel",
+        "on_status",
+        "outcome",
+        "put_away",
+        "runnable",
+        "status",
+    )
+
+    def __init__(
+        self,
+        instance: Instance,
+        runnable: Runnable | None,
+        status: AsyncValue[InstanceStatus],
+        fresh: Loaded | None = None,
+    ) -> None:
+        self.id = instance.id
+        self.instance = instance
+        self.runnable = runnable
+        self.fresh = fresh
+        self.journal: Journal | None = None
+        self.status = status
+        self.note = instance.note
+        self.outcome: Result[Any, Exception] | None = None
+        self.failure: Exception | None = None
+        self.is_supervised = False
+        self.gone = trio.Event()
+        self.nudged = trio.Event()
+        self.put_away = False
+        self.on_status: Callable[[Resident, InstanceStatus], None] | None = None
+        self.on_cancel: Callable[[Resident, Mail], None] | None = None
+        self._meanwhile: list[Mail] = []
+
+    # --- lives
+
+    def begin_life(self, journal: Journal, mail: list[Mail]) -> None:
+        """Let a life begin: it gets what was wanted of it before, and meanwhile."""
+        self.journal = journal
+        journal.on_status = self._status_changed
+        if self.put_away:
+            journal.suspend()
+        arrived, self._meanwhile = self._meanwhile, []
+        for each in (*mail, *arrived):
+            self._hand_over(journal, each)
+        self._status_changed()
+
+    def end_life(self) -> None:
+        """Let mail wait for the next life."""
+        self.journal = None
+        self.nudged = trio.Event()
+
+    def wind_down(self) -> None:
+        """Let it go, when what is at work has come to its end."""
+        self.put_away = True
+        self.nudged.set()
+        if self.journal is not None:
+            self.journal.wind_down()
+
+    def suspend(self) -> None:
+        """Let it go: nothing more begins, and what is under way is cancelled."""
+        self.put_away = True
+        self.nudged.set()
+        if self.journal is not None:
+            self.journal.suspend()
+
+    def lose(self, error: Exception) -> None:
+        """Let it go, because it is another host's, or may be."""
+        self.failure = error
+        self.put_away = True
+        self.nudged.set()
+        if self.journal is not None:
+            self.journal.fail(error)
+
+    # --- mail
+
+    def deliver(self, mail: Mail) -> None:
+        """Hand over mail that has just come."""
+        if self.journal is None:
+            self._meanwhile.append(mail)
+            if mail.kind == "cancel":
+                self.nudged.set()
+        else:
+            self._hand_over(self.journal, mail)
+
+    def _hand_over(self, journal: Journal, mail: Mail) -> None:
+        if mail.kind in CONTROLS:
+            if journal.controlled_by >= mail.seq:
+                return  # seen before, or overtaken
+            journal.controlled_by = mail.seq
+        if mail.kind == "pause":
+            journal.pause()
+        elif mail.kind == "resume":
+            journal.resume()
+        elif mail.kind == "cancel":
+            journal.cancel(mail.name, grace_in(mail))
+            if self.on_cancel is not None:
+                self.on_cancel(self, mail)
+        else:
+            journal.deliver(mail)
+
+    # --- status
+
+    def _status_changed(self) -> None:
+        journal = self.journal
+        assert journal is not None
+        if journal.stopping:
+            return  # it will go on elsewhere, or later, as it is
+        if journal.resumed is not None:
+            self.set_status(InstanceStatus.PAUSED)
+        elif journal.waits and not journal.working:
+            self.set_status(InstanceStatus.WAITING, next(iter(journal.waits.values())))
+        else:
+            self.set_status(InstanceStatus.RUNNING)
+
+    @property
+    def has_unsaved_status(self) -> bool:
+        """Whether its status is to be written by itself."""
+        return self.journal is not None and self.journal.unsaved_status is not None
+
+    def set_status(self, status: InstanceStatus, note: str = "") -> None:
+        """Say what the instance does."""
+        if status is self.status.value and note == self.note:
+            return
+        before = self.status.value
+        self.note = note
+        self.status.value = status
+        if self.journal is not None:
+            self.journal.unsaved_status = (status, note)
+        if self.on_status is not None:
+            self.on_status(self, before)
+
+
+def grace_in(mail: Mail) -> float:
+    """Return the seconds that a cancellation leaves; what somebody posted may be anything."""
+    payload = mail.payload
+    grace = payload.get("grace") if isinstance(payload, dict) else None
+    if isinstance(grace, int | float) and not isinstance(grace, bool):
+        return max(0.0, float(grace))
+    return GRACE
