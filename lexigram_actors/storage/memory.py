@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Final, final
 
 import trio
 
+from lexigram_actors.storage.book import InstanceBook
 from lexigram_actors.storage.cache import KeyValueCache
 from lexigram_actors.storage.codec import Codec
+from lexigram_actors.storage.instances import InstanceStore
 from lexigram_actors.storage.keys import KeyPattern
+from lexigram_actors.storage.memory_instances import MemoryInstanceRows, MemoryTables
 from lexigram_actors.storage.ports import CacheBackendProtocol
 
 FEWEST_WRITES_BETWEEN_SWEEPS: Final = 256
@@ -77,19 +81,39 @@ class MemoryStore:
     Values go through the codec all the same: it accepts and refuses what a store on disk does, and
     what it hands out is a copy. Nothing to open or close.
 
+    Several hosts may enter, and last until they leave or, where they enter with a finite lease,
+    until that is over.
+
     Args:
         codec: Holds your registered types and the limits. None: a plain one.
-        clock: Returns wall time in seconds; times to live are judged by it.
+        clock: Returns wall time in seconds; times to live and leases are judged by it.
+        tables: The instances of an earlier store, `earlier.tables`, to play a process that died
+            and came back: its hosts are gone. None: there are none.
     """
 
-    __slots__ = ("_cache",)
+    __slots__ = ("_cache", "_instances", "tables")
 
     def __init__(
-        self, *, codec: Codec | None = None, clock: Callable[[], float] = time.time
+        self,
+        *,
+        codec: Codec | None = None,
+        clock: Callable[[], float] = time.time,
+        tables: MemoryTables | None = None,
     ) -> None:
-        self._cache = KeyValueCache(MemoryRows(), Codec() if codec is None else codec, clock)
+        codec = Codec() if codec is None else codec
+        self.tables = MemoryTables() if tables is None else tables
+        self.tables.hosts.clear()  # those of a process that died
+        self._cache = KeyValueCache(MemoryRows(), codec, clock)
+        self._instances = InstanceBook(
+            MemoryInstanceRows(self.tables), codec, clock, lease=math.inf, poll=math.inf
+        )
 
     @property
     def cache(self) -> CacheBackendProtocol:
         """The key-value view."""
         return self._cache
+
+    @property
+    def instances(self) -> InstanceStore:
+        """Instances, their journals and their mail."""
+        return self._instances

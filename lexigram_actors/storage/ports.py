@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from lexigram_actors.result import Result
+from lexigram_actors.storage.instances import InstanceStore
 
 
 @runtime_checkable
@@ -64,4 +65,9 @@ class Store(Protocol):
     @property
     def cache(self) -> CacheBackendProtocol:
         """The key-value view."""
+        ...
+
+    @property
+    def instances(self) -> InstanceStore:
+        """Instances, their journals and their mail."""
         ...

@@ -13,7 +13,16 @@ from pathlib import Path
 import attrs
 import pytest
 
-from lexigram_actors.storage import CacheBackendProtocol, Codec, open_store
+from lexigram_actors.storage import (
+    CacheBackendProtocol,
+    Codec,
+    InstanceStore,
+    MemoryStore,
+    MemoryTables,
+    SQLiteStore,
+    Store,
+    open_store,
+)
 
 OpenCacheBackend = Callable[..., AbstractAsyncContextManager[CacheBackendProtocol]]
 """Takes `codec=` and `clock=`, both optional."""
@@ -55,3 +64,45 @@ def open_cache_backend(request: pytest.FixtureRequest, tmp_path: Path) -> OpenCa
             yield store.cache
 
     return opened
+
+
+class InstancePlace:
+    """A place where instances are kept, on a clock that stands still; opened again and again.
+
+    What an opening leaves behind is what a process that died would have left.
+    """
+
+    def __init__(self, kind: str, folder: Path, clock: FakeClock) -> None:
+        self.kind = kind
+        self.path = folder / "store.db"
+        self.clock = clock
+        self.tables = MemoryTables()
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """Open the store there."""
+        if self.kind == "memory":
+            yield MemoryStore(clock=self.clock, tables=self.tables)
+            return
+        inline = self.kind == "inline"
+        async with SQLiteStore(self.path, clock=self.clock, inline=inline) as store:
+            yield store
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[InstanceStore]:
+        """Open the store there, for its instances."""
+        async with self.store() as store:
+            yield store.instances
+
+
+@pytest.fixture(params=["inline", "memory", "sqlite"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> InstancePlace:
+    """Return a place of each kind in turn."""
+    return InstancePlace(request.param, tmp_path, clock)
+
+
+@pytest.fixture
+async def instances(place: InstancePlace) -> AsyncIterator[InstanceStore]:
+    """Return the instances of each store in turn, with nothing in them."""
+    async with place.opened() as opened:
+        yield opened

@@ -18,6 +18,8 @@ from lexigram_actors.storage import SQLiteStore
 from lexigram_actors.storage.sqlite import creation, opening, schema
 from tests.storage.sqlite_files import contents, fill, mode, other_process, worker_of
 
+NEWEST = len(schema.MIGRATIONS)
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -287,10 +289,13 @@ async def test_another_programs_database_is_refused(path: Path, wal: bool) -> No
 async def test_a_newer_database_is_refused(path: Path) -> None:
     await fill(path, k=1)
     connection = other_process(path)
-    connection.pragma("user_version", 2)
+    connection.pragma("user_version", NEWEST + 1)
     connection.close()
     error = await opening_fails(path, StoreVersionError)
-    assert "schema version 2, and this lexigram_actors knows versions up to 1" in error.message
+    assert (
+        f"schema version {NEWEST + 1}, and this lexigram_actors knows versions up to {NEWEST}"
+        in error.message
+    )
     assert error.hint == "upgrade lexigram_actors"
 
 
@@ -298,11 +303,11 @@ async def test_a_newer_version_that_is_in_the_log_only_is_refused(path: Path) ->
     await fill(path, k=1)
     connection = other_process(path)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    connection.pragma("user_version", 2)
+    connection.pragma("user_version", NEWEST + 1)
     connection.close()
     log = (path.parent / "store.db-wal").read_bytes()
     before = path.read_bytes()
-    with pytest.raises(StoreVersionError, match="schema version 2"):
+    with pytest.raises(StoreVersionError, match=f"schema version {NEWEST + 1}"):
         async with SQLiteStore(path):
             pass
     assert path.read_bytes() == before
@@ -400,7 +405,7 @@ async def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(
     for _ in range(2):
         async with SQLiteStore(path) as store:
             assert await store.cache.get("k") == Ok(1)
-            assert await worker_of(store).read(schema.version_of) == 2
+            assert await worker_of(store).read(schema.version_of) == NEWEST + 1
             assert (
                 await worker_of(store).read(lambda c: c.execute("SELECT * FROM notes").get) is None
             )
@@ -419,7 +424,7 @@ async def test_a_migration_that_fails_changes_nothing(
                 pass
     async with SQLiteStore(path) as store:
         assert await store.cache.get("k") == Ok(1)
-        assert await worker_of(store).read(schema.version_of) == 1
+        assert await worker_of(store).read(schema.version_of) == NEWEST
 
 
 def another_process_migrates_first(
@@ -449,7 +454,7 @@ async def test_a_migration_made_meanwhile_by_another_process_is_not_made_twice(
 ) -> None:
     await fill(path, k=1)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NOTES))
-    another_process_migrates_first(path, monkeypatch, 2)
+    another_process_migrates_first(path, monkeypatch, NEWEST + 1)
     async with SQLiteStore(path) as store:
         assert await store.cache.get("k") == Ok(1)
 
@@ -459,12 +464,12 @@ async def test_a_newer_process_that_was_here_meanwhile_is_not_undone(
 ) -> None:
     await fill(path, k=1)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NOTES))
-    another_process_migrates_first(path, monkeypatch, 3)
-    with pytest.raises(StoreVersionError, match="schema version 3"):
+    another_process_migrates_first(path, monkeypatch, NEWEST + 2)
+    with pytest.raises(StoreVersionError, match=f"schema version {NEWEST + 2}"):
         async with SQLiteStore(path):
             pass
     connection = other_process(path)
-    assert connection.pragma("user_version") == 3
+    assert connection.pragma("user_version") == NEWEST + 2
     connection.close()
 
 

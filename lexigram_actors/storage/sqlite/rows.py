@@ -16,7 +16,7 @@ from lexigram_actors.storage.keys import KeyPattern
 if TYPE_CHECKING:
     import apsw
 
-    from lexigram_actors.storage.sqlite.worker import Worker
+    from lexigram_actors.storage.sqlite.session import SQLWorker
 
 READ: Final = "SELECT value, expires_at, checksum FROM cache WHERE key = ?"
 WRITE: Final = """
@@ -43,7 +43,7 @@ class SQLiteRows:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.worker: Worker | None = None
+        self.worker: SQLWorker | None = None
 
     async def read(self, key: str, now: float) -> bytes | None:
         """Return the bytes under a key."""
@@ -64,7 +64,7 @@ class SQLiteRows:
         removed: int = await self.running().write(remove_matching_rows, pattern, now)
         return removed
 
-    def running(self) -> Worker:
+    def running(self) -> SQLWorker:
         """Return the worker of a store that is open."""
         if self.worker is None:
             raise StoreError(

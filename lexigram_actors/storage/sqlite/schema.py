@@ -29,7 +29,105 @@ CACHE_EXPIRY: Final = """
 CREATE INDEX cache_expiry ON cache (expires_at) WHERE expires_at IS NOT NULL
 """
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = ((CACHE, CACHE_EXPIRY),)
+INSTANCES: Final = """
+CREATE TABLE instances (
+    id TEXT PRIMARY KEY NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    note TEXT NOT NULL,
+    owner TEXT,
+    epoch INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    copied INTEGER NOT NULL,
+    seed TEXT NOT NULL,
+    parent TEXT,
+    created_at REAL NOT NULL,
+    start_at REAL,
+    ended_at REAL,
+    checksum INTEGER NOT NULL,
+    outcome BLOB,
+    outcome_checksum INTEGER
+) STRICT
+"""
+"""The checksum is over what `facts_checksum` names; the other over an end as a whole."""
+
+INSTANCES_BY_AGE: Final = """
+CREATE INDEX instances_by_age ON instances (created_at, id)
+"""
+
+INSTANCES_BY_OWNER: Final = """
+CREATE INDEX instances_by_owner ON instances (owner, created_at, id) WHERE ended_at IS NULL
+"""
+
+INSTANCES_BY_PARENT: Final = """
+CREATE INDEX instances_by_parent ON instances (parent, created_at, id) WHERE parent IS NOT NULL
+"""
+
+INSTANCES_BY_END: Final = """
+CREATE INDEX instances_by_end ON instances (ended_at, id, status) WHERE ended_at IS NOT NULL
+"""
+
+INPUTS: Final = """
+CREATE TABLE inputs (
+    instance TEXT PRIMARY KEY NOT NULL,
+    value BLOB NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT
+"""
+"""Apart from the instances, whose rows are written again and again."""
+
+JOURNAL: Final = """
+CREATE TABLE journal (
+    instance TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value BLOB NOT NULL,
+    at REAL NOT NULL,
+    mail INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (instance, position)
+) STRICT, WITHOUT ROWID
+"""
+
+MAIL: Final = """
+CREATE TABLE mail (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    instance TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    at REAL NOT NULL,
+    key TEXT,
+    checksum INTEGER NOT NULL,
+    UNIQUE (instance, key)
+) STRICT
+"""
+
+HOSTS: Final = """
+CREATE TABLE hosts (
+    name TEXT PRIMARY KEY NOT NULL,
+    lease_until REAL NOT NULL
+) STRICT, WITHOUT ROWID
+"""
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (CACHE, CACHE_EXPIRY),
+    (
+        INSTANCES,
+        INSTANCES_BY_AGE,
+        INSTANCES_BY_OWNER,
+        INSTANCES_BY_PARENT,
+        INSTANCES_BY_END,
+        INPUTS,
+        JOURNAL,
+        MAIL,
+        HOSTS,
+    ),
+)
 
 
 def check_identity(path: str, application_id: int, version: int) -> None:

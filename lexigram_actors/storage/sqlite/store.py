@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Final, Literal, Self, final
 import trio
 
 from lexigram_actors.errors import ConfigurationError, StoreError
+from lexigram_actors.storage.book import InstanceBook
 from lexigram_actors.storage.cache import KeyValueCache
 from lexigram_actors.storage.codec import Codec
+from lexigram_actors.storage.instances import InstanceStore
 from lexigram_actors.storage.ports import CacheBackendProtocol
+from lexigram_actors.storage.sqlite.instances import SQLiteInstanceRows
 from lexigram_actors.storage.sqlite.requests import CLOSE_TIMEOUT
 from lexigram_actors.storage.sqlite.rows import SQLiteRows
 
 if TYPE_CHECKING:
-    from lexigram_actors.storage.sqlite.worker import Worker
+    from lexigram_actors.storage.sqlite.session import SQLWorker
 
 Synchronous = Literal["full", "normal"]
 
 BUSY_TIMEOUT: Final = 5.0
+
+POLL: Final = 0.5
+"""Seconds between two looks for what other processes have posted, unless a host wants another."""
 
 
 @final
@@ -45,7 +51,11 @@ class SQLiteStore:
         busy_timeout: Seconds to wait for a lock that another process holds; then the call is an
             `Err(StoreError)`.
         codec: Holds your registered types and the limits. None: a plain one.
-        clock: Returns wall time in seconds; times to live are judged by it.
+        clock: Returns wall time in seconds; times to live and leases are judged by it.
+        inline: Run SQL in the calling task instead of a thread: for tests on a virtual clock.
+
+    Hosts may enter through one store at a time, in whatever process; those of one store are told
+    apart by their leases. Closing the store without `leave` is to its hosts as a crash.
 
     Raises:
         ConfigurationError: One of these is wrong. On entering also:
@@ -62,17 +72,27 @@ class SQLiteStore:
         busy_timeout: float = BUSY_TIMEOUT,
         codec: Codec | None = None,
         clock: Callable[[], float] = time.time,
+        inline: bool = False,
     ) -> None:
         self.path = checked_path(path)
         self.synchronous: Synchronous = checked_synchronous(synchronous)
         self.busy_timeout = checked_timeout(busy_timeout)
         self.rows = SQLiteRows(self.path)
-        self._cache = KeyValueCache(self.rows, Codec() if codec is None else codec, clock)
+        self.inline = inline
+        self.instance_rows = SQLiteInstanceRows(self.rows)
+        codec = Codec() if codec is None else codec
+        self._cache = KeyValueCache(self.rows, codec, clock)
+        self._instances = InstanceBook(self.instance_rows, codec, clock, lease=math.inf, poll=POLL)
 
     @property
     def cache(self) -> CacheBackendProtocol:
         """The key-value view; works while the store is open."""
         return self._cache
+
+    @property
+    def instances(self) -> InstanceStore:
+        """Instances, their journals and their mail; works while the store is open."""
+        return self._instances
 
     async def __aenter__(self) -> Self:
         if self.rows.worker is not None:
@@ -92,16 +112,21 @@ class SQLiteStore:
         traceback: TracebackType | None,
     ) -> None:
         worker, self.rows.worker = self.rows.running(), None
-        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await worker.close()
+        try:
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await worker.close()
+        finally:
+            self.instance_rows.forget_hosts()
 
-    def make_worker(self) -> Worker:
+    def make_worker(self) -> SQLWorker:
         # Here, so that only who opens a SQLite store loads the driver.
+        from lexigram_actors.storage.sqlite.inline import InlineWorker
         from lexigram_actors.storage.sqlite.opening import open_database
         from lexigram_actors.storage.sqlite.worker import Worker
 
         path = os.path.realpath(self.path)
-        return Worker(path, partial(open_database, path, self.synchronous), self.busy_timeout)
+        kind = InlineWorker if self.inline else Worker
+        return kind(path, partial(open_database, path, self.synchronous), self.busy_timeout)
 
 
 def checked_path(path: str | os.PathLike[str]) -> str:

@@ -33,8 +33,9 @@ import outcome
 import trio
 
 from lexigram_actors.errors import StoreError
-from lexigram_actors.storage.sqlite.failures import is_damage, store_error
+from lexigram_actors.storage.sqlite.failures import store_error
 from lexigram_actors.storage.sqlite.requests import CLOSE_TIMEOUT, Request, Requests, Work
+from lexigram_actors.storage.sqlite.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ LONGEST_NAP: Final = 0.02
 
 
 @final
-class Worker:
+class Worker(Session):
     """A thread with a connection. Who opened it closes it.
 
     Args:
@@ -58,7 +59,7 @@ class Worker:
         open_connection: Callable[[Callable[[int], bool]], apsw.Connection],
         busy_timeout: float,
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self.open_connection = open_connection
         self.busy_timeout = busy_timeout
         self.requests = Requests(path)
@@ -66,10 +67,8 @@ class Worker:
         self.ended = trio.Event()
         self.failure: BaseException | None = StoreError(f"{path}: the store's thread broke down")
         # Of the thread alone:
-        self.connection: apsw.Connection
         self.give_up_at = 0.0
         self.taking_lock = False
-        self.damaged = False
         # A daemon: a store that nobody closed must not keep the process from ending.
         self.thread = threading.Thread(target=self.run, name=f"store {path}", daemon=True)
 
@@ -179,6 +178,12 @@ class Worker:
         """Run requests in the transaction that is open, and commit; or undo all, and say why."""
         try:
             results = [request.work(self.connection, *request.arguments) for request in requests]
+            stopped = self.stopped_before_commit()
+            if stopped is not None:
+                # Not tried again one by one: it concerns all of them.
+                for request in requests:
+                    request.outcome = outcome.Error(stopped)
+                return None
             self.commit()
         except Exception as error:  # noqa: BLE001 - raised in the caller's task
             self.roll_back()
@@ -196,24 +201,6 @@ class Worker:
         refusal = self.run_in_transaction((request,))
         if refusal is not None:
             request.outcome = self.judged(refusal)
-
-    def begin(self) -> None:
-        if self.damaged:
-            raise apsw.CorruptError("it was found to be so before, and is not written to any more")
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        self.connection.execute("COMMIT")
-
-    def roll_back(self) -> None:
-        """Undo the transaction, which a full disk or an I/O error may have ended already."""
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
-
-    def judged(self, error: Exception) -> outcome.Outcome[Any]:
-        """Return the error as its caller shall see it; after damage nothing is written any more."""
-        self.damaged = self.damaged or is_damage(error)
-        return outcome.Error(store_error(error, self.path))
 
     # --- locks of other processes ---------------------------------------------------------------
 
