@@ -12,6 +12,9 @@ the caller has; a crash in between runs that batch again. Order makes every pref
 valid: header before log, results before their entry; and the header goes first when all is
 cleared, because without a header nothing else counts.
 
+In the journal of an instance nothing is replaced, so that there each batch has a segment of its
+own: one entry `[batch, items, digest, results]`, one write.
+
 The prefix is a digest: an id may be of any length and hold any character, `*` too, and neither
 meets another's keys nor widens the pattern that clears its own.
 
@@ -39,6 +42,9 @@ SEGMENT: Final = 64
 class Journal:
     """The checkpoint of one run: what earlier runs recorded, and the way to record more.
 
+    Args:
+        is_append_only: Whether the store is the record of a journal.
+
     Every method that waits raises `BulkOperationError` with a `StoreError` (or
     `NotStorableError`) as its cause where the store does not do it. Recording may be cancelled
     and done again.
@@ -51,6 +57,7 @@ class Journal:
         *,
         keep_results: bool = False,
         fingerprint: Callable[[Any], Any] | None = None,
+        is_append_only: bool = False,
     ) -> None:
         self.store = store
         self.operation_id = operation_id
@@ -63,7 +70,9 @@ class Journal:
         self._batch_size = 0
         self._first = ""
         self._digests: dict[int, bytes] = {}  # of batches under way
+        self.is_append_only = is_append_only
         self._segment = 0
+        self._places: dict[int, int] = {}  # segments of batches, where each has its own
         self._entries: list[list[Any]] = []  # of the last segment
 
     # --- beginning --------------------------------------------------------------------------
@@ -78,6 +87,8 @@ class Journal:
         while (entries := await self._get(f"log:{number}")) is not None:
             self._admit(self._admit_entries, entries)
             self._segment, self._entries = number, entries
+            if self.is_append_only:
+                self._places[entries[0][0]] = number
             number += 1
 
     def _admit(self, admit: Callable[[Any], None], stored: Any) -> None:
@@ -93,7 +104,7 @@ class Journal:
             raise TypeError("its header has other types than it was written with")
 
     def _admit_entries(self, entries: Any) -> None:
-        for batch, items, digest in entries:
+        for batch, items, digest, *_ in entries:
             data = bytes.fromhex(digest)
             if batch < 0 or items < 1 or len(data) != DIGEST_SIZE:
                 raise ValueError(f"entry of batch {batch!r} with {items!r} items")
@@ -167,6 +178,8 @@ class Journal:
         """Return the results kept of a recorded batch, None where they are not there."""
         if not self.keep_results:
             return None
+        if self.is_append_only:
+            return list((await self._get(f"log:{self._places[batch]}"))[0][3])
         results = await self._get(f"result:{batch}")
         return results if isinstance(results, list) else None
 
@@ -183,6 +196,12 @@ class Journal:
             header = {"format": FORMAT, "batch_size": self._batch_size, "first": self._first}
             await self._set("header", header, batch)
             self.header = header
+        if self.is_append_only:
+            segment = self._segment + bool(self._entries)
+            entries = [[batch, items, digest.hex(), results]]
+            await self._set(f"log:{segment}", entries, batch)
+            self._segment, self._entries = segment, entries
+            return
         if self.keep_results:
             await self._set(f"result:{batch}", results, batch)
         full = len(self._entries) >= SEGMENT

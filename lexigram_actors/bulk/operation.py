@@ -16,9 +16,11 @@ from lexigram_actors.bulk.job import Job
 from lexigram_actors.bulk.metrics import BulkOperationMetrics
 from lexigram_actors.bulk.models import BulkCheckpoint, BulkOperationState
 from lexigram_actors.bulk.run import BulkRun
+from lexigram_actors.bulk.runnable import BulkRunnable
 from lexigram_actors.bulk.sources import source_of
 from lexigram_actors.config import BulkOperationConfig
 from lexigram_actors.errors import BulkOperationError, ConfigurationError
+from lexigram_actors.host.seam import Runnable
 from lexigram_actors.storage.ports import CacheBackendProtocol
 
 T = TypeVar("T")
@@ -153,42 +155,103 @@ class BulkOperation(Generic[T, R]):
         operation_id: str | None = None,
     ) -> Engine:
         """Check what is asked for and make the engine of a run, not begun."""
-        function = processor or self._processor
-        if function is None:
-            raise BulkOperationError(
-                "there is no processor",
-                hint="BulkOperation(config, processor), or execute(items, processor)",
-            )
+        function = self._function(processor)
         if self.state is BulkOperationState.RUNNING:
             raise BulkOperationError(
                 "this operation is being executed already",
                 hint="wait for the end of that run or cancel() it, or use an operation of its own",
             )
-        job = Job(
-            name_of(function),
-            source_of(items, self.config.batch_size),
-            (self._executor or default_executor(function)).open(
-                function, self.config.max_concurrency
-            ),
-            self.config,
-            self._hooks,
-            self.circuit_breaker,
-            None if operation_id is None else self._journal(operation_id),
-        )
+        job = self._job(items, function, self.journal(operation_id))
         before = self._engine
         if before is not None and (not before.started or before.finished.is_set()):
             before = None
         self._engine = Engine(job, before)
         return self._engine
 
-    def _journal(self, operation_id: str) -> Journal | None:
-        if self._store is None:
+    def _function(self, processor: Processor | None = None) -> Processor:
+        function = processor or self._processor
+        if function is None:
+            raise BulkOperationError(
+                "there is no processor",
+                hint="BulkOperation(config, processor), or execute(items, processor)",
+            )
+        return function
+
+    def _job(self, items: Any, function: Processor, journal: Journal | None) -> Job:
+        executor = self._executor or default_executor(function)
+        return Job(
+            name_of(function),
+            source_of(items, self.config.batch_size),
+            executor.open(function, self.config.max_concurrency),
+            self.config,
+            self._hooks,
+            self.circuit_breaker,
+            journal,
+        )
+
+    def as_runnable(
+        self,
+        name: str,
+        items: Iterable[T]
+        | AsyncIterable[T]
+        | Callable[[Any], Iterable[T] | AsyncIterable[T]]
+        | None = None,
+    ) -> Runnable:
+        """Return the operation as something to run inside something else, or in a host.
+
+        Its outcome is `Ok({"results": [...], "errors": [...], "metrics": {...}})`, all in the order
+        of the input, also where batches failed; `Err(BulkOperationError)` where the run did. Any
+        number of its runs may go on at once, also beside `execute`: `state`, `metrics` and `cancel`
+        are those of `execute` alone.
+
+        In a host each batch is recorded in the journal of the instance, with its results, once it
+        was handed over. After a crash it is not processed again, unless it failed; and the outcome
+        is the same, provided that the items are. Outside, it is recorded in the checkpoint store,
+        if there is one, under the run's id.
+
+        Args:
+            name: Names the definition.
+            items: An iterable that can be gone through again; or what returns the items, given the
+                input of the run. None: the input is the list of items.
+
+        Raises:
+            BulkOperationError: There is no processor.
+        """
+        self._function()
+        return BulkRunnable(self, name, items)
+
+    def run_apart(self, items: Any, journal: Journal | None) -> BulkRun[T, R]:
+        """Return a run that is not this operation's execution: any number may go on at once.
+
+        Raises:
+            TypeError: `items` cannot be iterated over.
+        """
+        return BulkRun(Engine(self._job(items, self._function(), journal)))
+
+    def journal(
+        self,
+        operation_id: str | None,
+        store: CacheBackendProtocol | None = None,
+        *,
+        keep_results: bool | None = None,
+        is_append_only: bool = False,
+    ) -> Journal | None:
+        """Return where a run is recorded; None where it has no name, or there is no store.
+
+        Args:
+            store: None: the operation's own.
+            keep_results: None: as the operation says.
+            is_append_only: As for `Journal`.
+        """
+        store = self._store if store is None else store
+        if store is None or operation_id is None:
             return None
         return Journal(
-            self._store,
+            store,
             operation_id,
-            keep_results=self._keep_results,
+            keep_results=self._keep_results if keep_results is None else keep_results,
             fingerprint=self._fingerprint,
+            is_append_only=is_append_only,
         )
 
     async def checkpoint(self, operation_id: str) -> BulkCheckpoint | None:
@@ -197,7 +260,7 @@ class BulkOperation(Generic[T, R]):
         Raises:
             BulkOperationError: It cannot be read.
         """
-        journal = self._journal(operation_id)
+        journal = self.journal(operation_id)
         if journal is None:
             await trio.lowlevel.checkpoint()
             return None
@@ -210,7 +273,7 @@ class BulkOperation(Generic[T, R]):
         Raises:
             BulkOperationError: The store did not do it.
         """
-        journal = self._journal(operation_id)
+        journal = self.journal(operation_id)
         if journal is None:
             await trio.lowlevel.checkpoint()
         else:

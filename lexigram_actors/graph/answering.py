@@ -6,13 +6,13 @@ from typing import Any
 
 from lexigram_actors.checks import given
 from lexigram_actors.errors import WorkflowStateError
-from lexigram_actors.graph.answers import structured
 from lexigram_actors.graph.continuation import in_order
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import PendingQuestion
 from lexigram_actors.graph.node import NestedAnswer
 from lexigram_actors.graph.questions import WAY
 from lexigram_actors.graph.visits import Visit
+from lexigram_actors.schemas import structured
 
 
 def answer(
@@ -21,6 +21,7 @@ def answer(
     *,
     node: str | None = None,
     response_key: str | None = None,
+    is_accepted: bool = False,
 ) -> None:
     """Let the visit that asked go on.
 
@@ -30,6 +31,7 @@ def answer(
         response: The answer. None answers nothing: only what has expired moves on.
         node: Which question, by node or checkpoint id; None where only one is open.
         response_key: A further key under which the node finds the answer.
+        is_accepted: Whether it is known to have come in time.
 
     Raises:
         WorkflowStateError: There is no such question, or it is not clear which is meant.
@@ -40,18 +42,32 @@ def answer(
         return
     visit, asked = asked_by(execution, node)
     value = structured(asked.node, asked.schema, response)
-    execution.expire_questions()
+    if not is_accepted:
+        execution.expire_questions()
     question = execution.questions.get(visit)
     if question is None:
         return
     if question.nested is not None:
         inside = asked.node.removeprefix(f"{visit.node.name}{WAY}")
-        execution.answer_nested(visit, NestedAnswer(question.nested, inside, value))
+        # What is recorded inside is the answer as it was given: that can be stored.
+        given_inside = value if execution.hosted is None else response
+        execution.answer_nested(visit, NestedAnswer(question.nested, inside, given_inside))
         return
     overlay = {visit.node.resume_key: value}
     if response_key is not None:
         overlay[response_key] = value
     execution.answer(visit, overlay)
+
+
+def checked_answer(execution: Execution, node: str, response: Any) -> Any:
+    """Return an answer as the node that asked gets it.
+
+    Raises:
+        WorkflowStateError: The node asks nothing.
+        AnswerInvalidError: The answer does not fit.
+    """
+    _, asked = asked_by(execution, node)
+    return structured(asked.node, asked.schema, response)
 
 
 def asked_by(execution: Execution, node: str | None) -> tuple[Visit, PendingQuestion]:

@@ -76,15 +76,17 @@ class Progress:
     """What a run recorded: a header, a record for each visit that finished, open questions.
 
     Attributes:
+        continued: In a host, what names the pauses, with their answers, that it went on from.
         snapshot: Makes a state of it that a person can read, and an engine resume.
     """
 
-    __slots__ = ("header", "questions", "records", "snapshot")
+    __slots__ = ("continued", "header", "questions", "records", "snapshot")
 
     def __init__(self, header: Record, snapshot: Callable[[Progress], Record]) -> None:
         self.header = header
         self.records: list[Record] = []
         self.questions: list[Record] = []
+        self.continued: list[str] = []
         self.snapshot = snapshot
 
     def copy(self) -> Progress:
@@ -92,4 +94,5 @@ class Progress:
         twin = Progress(self.header, self.snapshot)
         twin.records = list(self.records)
         twin.questions = list(self.questions)
+        twin.continued = list(self.continued)
         return twin

@@ -30,6 +30,7 @@ from lexigram_actors.errors import (
 from lexigram_actors.errors.base import describe
 from lexigram_actors.graph.compiled import CompiledGraph, Route
 from lexigram_actors.graph.execution import Execution
+from lexigram_actors.graph.moments import present_moment
 from lexigram_actors.graph.node import NestingNode
 from lexigram_actors.graph.outcome import finished_in_order, state_of
 from lexigram_actors.graph.questions import Question, limit_of
@@ -339,4 +340,5 @@ def _question(visit: Visit, asked: Plain) -> Question:
     inner = tuple(node.pending_nested(nested))
     if not inner:
         raise ValueError(f"nothing is asked inside node {visit.node.name!r}")
-    return Question(str(asked["prompt"]), dict(asked["asked"]), inf, dict(nested), inner)
+    told = present_moment()
+    return Question(str(asked["prompt"]), dict(asked["asked"]), inf, dict(nested), inner, told)

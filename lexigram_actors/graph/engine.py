@@ -10,7 +10,8 @@ from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 from lexigram_actors.config import GraphConfig
 from lexigram_actors.errors import GraphExecutionError, WorkflowStateError
 from lexigram_actors.graph import draw
-from lexigram_actors.graph.answering import answer
+from lexigram_actors.graph.answering import answer, checked_answer
+from lexigram_actors.graph.attempts import RecordedRuns, Retries
 from lexigram_actors.graph.compiled import CompiledGraph
 from lexigram_actors.graph.continuation import Continuation, brought_back
 from lexigram_actors.graph.definition import GraphDefinition, Join, Predicate, Reducer, State
@@ -204,10 +205,46 @@ class WorkflowEngine:
         """Run as a part of something else; `Ok` of the final state, without the engine's keys.
 
         What the surroundings know is known inside too, but no answers that people gave outside.
+
+        In a host every node that finished is recorded in the journal of the instance. After a crash
+        it goes on from there, and where it had ended it comes to the same result without running.
         """
         state = self.state_inside(context)
-        result = await self.execute("", state=state, run_id=context.run_id)
-        return result.map_sync(lambda done: without_engine_keys(done.final_state))
+        if context.record is not None:
+            result = await self._hosted(context).run("", state, context.run_id)
+        else:
+            result = await self.execute("", state=state, run_id=context.run_id)
+        return plain_outcome(result)
+
+    def check_answer(self, paused: Mapping[str, Any], node: str, answer: Any) -> Any:
+        """Return the answer as the node gets it: structured to the question's schema.
+
+        Args:
+            paused: The `state` of the `HumanInputRequiredError`; within a Trio run.
+            node: Which question.
+
+        Raises:
+            AnswerInvalidError: It does not fit.
+            WorkflowStateError: The node asks nothing, or the state is not one of this graph.
+            WorkflowVersionMismatchError: The run was begun under another version.
+        """
+        return checked_answer(self.brought_back(paused).execution, node, answer)
+
+    async def go_on(
+        self, context: RunContext, paused: Mapping[str, Any], answer: Any, *, node: str | None
+    ) -> Result[State, Exception]:
+        """Go on from a pause with an answer, as a part of something else; `Ok` as of `run`.
+
+        Raises as `resume` does. In a host the answer is recorded before anything runs, and counts
+        as given in time. Called again after a crash, with the same, it goes on from what is
+        recorded since; so the answer has to be one that can be stored, as it was given.
+        """
+        if context.record is not None:
+            return plain_outcome(await self._hosted(context).resume(paused, answer, node=node))
+        return plain_outcome(await self.resume(paused, answer, node=node))
+
+    def _hosted(self, context: RunContext) -> RecordedRuns:
+        return RecordedRuns(self, context.record, Retries(), context)
 
     def astream(
         self,
@@ -321,6 +358,11 @@ class WorkflowEngine:
                 if not key.startswith("_"):
                     initial[key] = value
         return initial
+
+
+def plain_outcome(result: Result[GraphResult, GraphExecutionError]) -> Result[State, Exception]:
+    """Return what a run comes to as a part of something else."""
+    return result.map_sync(lambda done: without_engine_keys(done.final_state))
 
 
 def without_engine_keys(state: Mapping[str, Any]) -> State:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from math import inf
+from time import time
 from typing import final
 
 import trio
@@ -23,11 +24,12 @@ from lexigram_actors.errors.base import describe, sole_error
 from lexigram_actors.graph.compiled import CompiledGraph, CompiledNode, Route
 from lexigram_actors.graph.definition import State
 from lexigram_actors.graph.models import Command, NodeResult
+from lexigram_actors.graph.moments import Wall
 from lexigram_actors.graph.node import NestedAnswer
 from lexigram_actors.graph.questions import Question
 from lexigram_actors.graph.routing import ends_branch, routes_along_edges, routes_of_command
 from lexigram_actors.graph.schedule import Schedule
-from lexigram_actors.graph.state import ITERATION, RUN_ID
+from lexigram_actors.graph.state import HOSTED, ITERATION, RUN_ID
 from lexigram_actors.graph.visits import (
     Arrival,
     Visit,
@@ -37,6 +39,7 @@ from lexigram_actors.graph.visits import (
     sorted_arrivals,
     write,
 )
+from lexigram_actors.host.seam import RunContext
 
 
 @final
@@ -60,6 +63,7 @@ class Execution:
         output_is_reduced: The empty text that `output` starts with is no first write for a reducer.
         cancel: Stops what runs; None while nothing does.
         tell_failure: Told of each node that failed; None where nobody is.
+        hosted: What the run was given, where a host keeps its record; None elsewhere.
     """
 
     started = 0
@@ -68,6 +72,7 @@ class Execution:
     stopped_at: Visit | None = None
     cancel: Callable[[], None] | None = None
     tell_failure: Callable[[NodeResult], None] | None = None
+    hosted: RunContext | None = None
 
     def __init__(
         self,
@@ -106,6 +111,18 @@ class Execution:
     def conflicts_matter(self) -> bool:
         """Whether concurrent writes of a key without a reducer fail the run."""
         return self.config.on_conflict == "error"
+
+    def live_in(self, context: RunContext) -> None:
+        """Be a part of an instance: it names the run, and what runs inside is a part as well."""
+        self.hosted = context
+        self.run_id = context.run_id
+
+    @property
+    def wall(self) -> Wall:
+        """The clock on the wall: in a host, that of the instance."""
+        if self.hosted is None or self.hosted.journal is None:
+            return time
+        return self.hosted.journal.clock
 
     def spend(self, seconds: float) -> None:
         """Count time in which it ran."""
@@ -168,9 +185,17 @@ class Execution:
             view.setdefault("output", "")
         if visit.node.hides is not None:
             self._hide_answers(visit, view)
-        if visit.node.nests and self.run_id is not None:
-            slots = "-".join(map(str, visit.slots))
-            view[RUN_ID] = f"{self.run_id}/{visit.node.name}@{visit.depth}.{slots}"
+        if visit.node.nests and (self.run_id is not None or self.hosted is not None):
+            self._name_inner_run(visit, view)
+
+    def _name_inner_run(self, visit: Visit, view: State) -> None:
+        """Tell a node that holds a graph what a run of that, in this visit, is called."""
+        slots = "-".join(map(str, visit.slots))
+        name = f"{visit.node.name}@{visit.depth}.{slots}"
+        if self.run_id is not None:
+            view[RUN_ID] = f"{self.run_id}/{name}"
+        if self.hosted is not None:
+            view[HOSTED] = self.hosted.inside(name)
 
     def _hide_answers(self, visit: Visit, view: State) -> None:
         """Let a human node see its own answer, and no other."""
@@ -329,8 +354,15 @@ class Execution:
         return bool(expired)
 
     def expire(self, visit: Visit) -> None:
-        """Take the default of a question whose time is over, or fail its node."""
+        """Take the default of a question whose time is over, or fail its node.
+
+        Where it is asked inside the node, that is done in there.
+        """
         node = visit.node
+        nested = self.questions[visit].nested
+        if nested is not None:
+            self.answer_nested(visit, NestedAnswer(nested, "", None))
+            return
         default = getattr(node.node, "default_answer", None)
         if default is not None:
             self.answer(visit, {node.resume_key: default})

@@ -5,7 +5,7 @@ A journal takes one record for each visit that finished, and its cost does not g
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, final
 
 import trio
@@ -50,8 +50,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def ask(self, questions: list[Record]) -> None:
-        """Keep the open questions, in place of earlier ones."""
+    async def ask(self, questions: list[Record], continued: Sequence[str] = ()) -> None:
+        """Keep the open questions, and what the run went on from, in place of what was there."""
         ...
 
     async def clear(self) -> None:
@@ -89,10 +89,11 @@ class MemoryJournal:
         if self._run_id not in self._checkpoint:
             self._checkpoint.keep_progress(self._run_id, self._progress)
 
-    async def ask(self, questions: list[Record]) -> None:
-        """Keep the open questions."""
+    async def ask(self, questions: list[Record], continued: Sequence[str] = ()) -> None:
+        """Keep the open questions, and what the run went on from."""
         assert self._progress is not None
         self._progress.questions = questions
+        self._progress.continued = list(continued)
 
     async def clear(self) -> None:
         """Forget the run."""
@@ -133,7 +134,11 @@ class StoredJournal:
                 raise self._run.unreadable(f"segment {self._segment} is no list")
             progress.records += segment
             self._segment += 1
-        progress.questions = await self._run.get(self._key("questions")) or []
+        asked = await self._run.get(self._key("questions")) or []
+        if isinstance(asked, dict):
+            progress.continued = asked["continued"]
+            asked = asked["open"]
+        progress.questions = asked
         return progress
 
     async def begin(self, progress: Progress) -> None:
@@ -149,8 +154,8 @@ class StoredJournal:
         if progress.records:
             await self._run.set(self._key(0), progress.records)
             self._segment = 1
-        if progress.questions:
-            await self._run.set(self._key("questions"), progress.questions)
+        if progress.questions or progress.continued:
+            await self.ask(progress.questions, progress.continued)
         await self._run.begin(progress.header)
 
     async def append(self, entry: Entry) -> None:
@@ -172,13 +177,16 @@ class StoredJournal:
             for each in entries:
                 each.is_written = True
 
-    async def ask(self, questions: list[Record]) -> None:
-        """Write the open questions.
+    async def ask(self, questions: list[Record], continued: Sequence[str] = ()) -> None:
+        """Write the open questions, and what the run went on from.
 
         Raises:
             StoreError: The store cannot write them.
         """
-        await self._run.set(self._key("questions"), questions)
+        value: Any = questions
+        if continued:
+            value = {"open": questions, "continued": list(continued)}
+        await self._run.set(self._key("questions"), value)
 
     async def clear(self) -> None:
         """Remove every key of the run.
@@ -197,8 +205,13 @@ def keeper_of(checkpoint: Any) -> Any:
     return cache_in(checkpoint) or checkpoint
 
 
-def journal_of(checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot) -> Journal:
-    """Return the journal of a run in whatever a runner was given.
+def journal_of(
+    checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot, place: str | None = None
+) -> Journal:
+    """Return the journal of a run in whatever a runner was given, or in the record of an instance.
+
+    Args:
+        place: As for `RecordedRun`.
 
     Raises:
         TypeError: It is nothing that keeps runs.
@@ -207,7 +220,7 @@ def journal_of(checkpoint: Any, graph: str, run_id: str, snapshot: Snapshot) -> 
         return MemoryJournal(checkpoint, run_id)
     cache = cache_in(checkpoint)
     if cache is not None:
-        run = RecordedRun(cache, f"graph {graph!r}", ("graph", graph), run_id)
+        run = RecordedRun(cache, f"graph {graph!r}", ("graph", graph), run_id, place)
         return StoredJournal(run, snapshot)
     raise TypeError(
         f"checkpoint must be a WorkflowCheckpoint, a store or a cache, not {given(checkpoint)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from math import inf
+from typing import Any, NamedTuple, Self
 
 from attrs import define, field, frozen
 
@@ -124,17 +125,35 @@ class GraphResult:
         return all(result.succeeded for result in self.node_results if not result.skipped)
 
 
-class PendingQuestion(NamedTuple):
-    """A question that waits for a person.
-
-    `node` names it for `resume`: the node's name, and inside a subworkflow the way to it
-    (`"outer/inner"`). `schema` is the type the answer is structured to, or None.
-    """
-
+class _Asked(NamedTuple):
     node: str
     prompt: str
     checkpoint_id: str
     schema: Any
+
+
+class PendingQuestion(_Asked):
+    """A question that waits for a person: `(node, prompt, checkpoint_id, schema)`.
+
+    `node` names it for `resume`: the node's name, and inside a subworkflow the way to it
+    (`"outer/inner"`). `schema` is the type the answer is structured to, or None. `seconds_left` is
+    how long, from when this was made, it may still be answered; `inf`: for good. It is no item of
+    the tuple, and does not count when two are compared.
+    """
+
+    seconds_left: float
+
+    def __new__(
+        cls,
+        node: str,
+        prompt: str,
+        checkpoint_id: str,
+        schema: Any,
+        seconds_left: float = inf,
+    ) -> Self:
+        question = super().__new__(cls, node, prompt, checkpoint_id, schema)
+        question.seconds_left = seconds_left
+        return question
 
 
 # --- what a run tells on the way -------------------------------------------------------------

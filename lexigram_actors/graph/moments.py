@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import time
 from typing import Any, Final
 from uuid import uuid4
@@ -12,6 +13,9 @@ from trio.lowlevel import RunVar
 from lexigram_actors.errors import WorkflowStateError
 
 Moment = dict[str, Any]
+
+Wall = Callable[[], float]
+"""Returns unix seconds."""
 
 _clock_name: Final[RunVar[str]] = RunVar("the name of this run's clock")
 
@@ -25,12 +29,12 @@ def _clock() -> str:
         return name
 
 
-def present_moment() -> Moment:
+def present_moment(wall: Wall = time) -> Moment:
     """Return the moment as plain JSON: by the Trio clock, and by the wall for other processes."""
-    return {"clock": _clock(), "time": trio.current_time(), "wall": time()}
+    return {"clock": _clock(), "time": trio.current_time(), "wall": wall()}
 
 
-def seconds_since(moment: Moment) -> float:
+def seconds_since(moment: Moment, wall: Wall = time) -> float:
     """Return the seconds since a moment: by the Trio clock within one run, else by the wall's.
 
     Raises:
@@ -39,6 +43,6 @@ def seconds_since(moment: Moment) -> float:
     try:
         if moment["clock"] == _clock():
             return trio.current_time() - float(moment["time"])
-        return max(0.0, time() - float(moment["wall"]))
+        return max(0.0, wall() - float(moment["wall"]))
     except (KeyError, TypeError, ValueError) as error:
         raise WorkflowStateError("the stored moment of a question cannot be read") from error

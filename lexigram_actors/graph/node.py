@@ -61,7 +61,7 @@ class NestedAnswer:
     Attributes:
         checkpoint_state: The `state` of the `HumanInputRequiredError` that the node raised.
         node: Which question inside: what its `pending` called it.
-        response: The answer.
+        response: The answer; None: there is none, but the time for one is over.
     """
 
     checkpoint_state: dict[str, Any]

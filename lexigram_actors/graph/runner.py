@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, final
-from uuid import uuid4
-
-import trio
 
 from lexigram_actors.checks import number, require, whole
-from lexigram_actors.errors import (
-    CycleDetectedError,
-    GraphExecutionError,
-    HumanInputRequiredError,
-    LexigramError,
-    StateConflictError,
-    WorkflowStateError,
-)
-from lexigram_actors.graph.answering import answer, asked_by
-from lexigram_actors.graph.checkpoint import Progress, Record, WorkflowCheckpoint
-from lexigram_actors.graph.continuation import (
-    Continuation,
-    Numbers,
-    header_of,
-    in_order,
-    questions_of,
-    record_of,
-    refuse_foreign,
-    replayed,
-    snapshot_of,
-    unusable,
-)
+from lexigram_actors.graph.answering import answer, checked_answer
+from lexigram_actors.graph.attempts import Outcome, RecordedRuns, Retries
+from lexigram_actors.graph.checkpoint import WorkflowCheckpoint
 from lexigram_actors.graph.definition import State
 from lexigram_actors.graph.driving import drive
-from lexigram_actors.graph.engine import WorkflowEngine, without_engine_keys
-from lexigram_actors.graph.execution import Execution
-from lexigram_actors.graph.journal import Entry, Journal, Snapshot, journal_of, keeper_of
-from lexigram_actors.graph.models import GraphResult, PendingQuestion
+from lexigram_actors.graph.engine import WorkflowEngine, plain_outcome
+from lexigram_actors.graph.models import PendingQuestion
 from lexigram_actors.graph.state import WorkflowState
-from lexigram_actors.graph.visits import Visit
-from lexigram_actors.graph.watching import Recorder
-from lexigram_actors.host.recorded import claimed
-from lexigram_actors.host.seam import RunContext, Runnable
+from lexigram_actors.host.seam import Resumable, RunContext
 from lexigram_actors.result import Result
-
-Outcome = Result[GraphResult, GraphExecutionError]
-
-HOPELESS = (CycleDetectedError, StateConflictError)
-"""Failures that come again however often it is tried."""
 
 
 @final
@@ -81,13 +48,12 @@ class WorkflowRunner:
         require("retry_delay", retry_delay, number(least=0))
         if checkpoint is None and engine.config.checkpoint_enabled:
             checkpoint = WorkflowCheckpoint()
-        if checkpoint is not None:
-            # What keeps no runs is refused here, and not when the first run is under way.
-            journal_of(checkpoint, engine.name, "", self._snapshot)
         self.engine = engine
         self.checkpoint = checkpoint
-        self._max_retries = max_retries
-        self._retry_delay = retry_delay
+        self.retries = Retries(max_retries, retry_delay)
+        self._recorded = (
+            None if checkpoint is None else RecordedRuns(engine, checkpoint, self.retries)
+        )
 
     async def run(
         self,
@@ -120,23 +86,13 @@ class WorkflowRunner:
             WorkflowVersionMismatchError: It was begun under another version of the graph.
         """
         initial = state.as_dict() if isinstance(state, WorkflowState) else state
-        if self.checkpoint is None:
+        if self._recorded is not None:
+            return await self._recorded.run(input, initial, run_id)
 
-            async def attempt() -> Outcome:
-                return await self.engine.execute(input, state=initial, run_id=run_id)
+        async def attempt() -> Outcome:
+            return await self.engine.execute(input, state=initial, run_id=run_id)
 
-            return await self._try(attempt)
-        fresh = self.engine.execution(input, None, initial, run_id)
-        with self._journal(run_id) as journal:
-            kept = await journal.load()
-            if kept is None:
-                await journal.begin(progress_of(fresh, self._snapshot))
-            elif kept.header.get("initial") != fresh.start.state:
-                raise WorkflowStateError(
-                    f"graph {self.engine.name!r}: run {run_id!r} was begun with another input",
-                    hint="go on with the same input, or give the new run a run_id of its own",
-                )
-            return await self._try_recorded(journal, run_id)
+        return await self.retries.make(attempt)
 
     async def resume(
         self,
@@ -159,125 +115,24 @@ class WorkflowRunner:
         Returns and raises as `run` does, and as `WorkflowEngine.resume` for the answer.
         """
         paused = state.as_dict() if isinstance(state, WorkflowState) else state
+        if self._recorded is not None:
+            return await self._recorded.resume(paused, human_response, node=node, key=response_key)
 
-        def answered(execution: Execution) -> Execution:
+        async def attempt() -> Outcome:
+            execution = self.engine.brought_back(paused).execution
             answer(execution, human_response, node=node, response_key=response_key)
-            return execution
+            return await drive(execution, self.engine.codec)
 
-        if self.checkpoint is None:
+        return await self.retries.make(attempt)
 
-            async def attempt() -> Outcome:
-                execution = self.engine.brought_back(paused).execution
-                return await drive(answered(execution), self.engine.codec)
-
-            return await self._try(attempt)
-        execution = self.engine.brought_back(paused).execution
-        progress = self._progress_with(execution, human_response, node, response_key)
-        answered(execution)  # a bad answer is refused before anything is written
-        with self._journal(execution.run_id) as journal:
-            await journal.begin(progress)
-            return await self._try_recorded(journal, execution.run_id)
-
-    def _progress_with(
-        self, execution: Execution, response: Any, node: str | None, key: str
-    ) -> Progress:
-        """Return what a journal begins with for a paused run and an answer."""
-        progress = progress_of(execution, self._snapshot)
-        if response is not None:
-            visit, asked = asked_by(execution, node)
-            place = [each for each, _ in in_order(execution.questions)].index(visit)
-            progress.questions[place]["answer"] = {
-                "response": response,
-                "node": asked.node,
-                "key": key,
-            }
-        return progress
-
-    def as_runnable(self) -> Runnable:
+    def as_runnable(self) -> Resumable:
         """Return the engine as something to run inside something else, by way of this runner.
 
         It has the engine's kind, name and version; its runs are recorded under the `run_id` they
-        are given, and retried.
+        are given, and retried. In a host they are recorded in the journal of the instance, and not
+        in the runner's checkpoint.
         """
         return RunnerAsRunnable(self)
-
-    # --- attempts ---------------------------------------------------------------------------
-
-    async def _try(self, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Make an attempt, and others as long as they fail and are allowed."""
-        retries = 0
-        while True:
-            outcome = await attempt()
-            if outcome.is_ok() or isinstance(outcome.unwrap_err(), HOPELESS):
-                return outcome
-            if retries == self._max_retries:
-                return outcome
-            retries += 1
-            await trio.sleep(self._retry_delay)
-
-    async def _try_recorded(self, journal: Journal, run_id: str | None) -> Outcome:
-        """Make attempts that each go on from what is recorded."""
-
-        async def attempt() -> Outcome:
-            kept = await journal.load()
-            assert kept is not None
-            run = self._replayed(kept)
-            record = recorder_of(run, journal)
-            try:
-                return await drive(run.execution, self.engine.codec, record=record)
-            except HumanInputRequiredError as error:
-                pause = error
-            if run_id is None:
-                await journal.clear()  # nobody knows the name that was made up for it
-            else:
-                await journal.ask(questions_of(run.execution, run.numbers))
-            raise pause
-
-        outcome = await self._try(attempt)
-        if outcome.is_ok() or run_id is None:
-            await journal.clear()
-        return outcome
-
-    # --- the journal ------------------------------------------------------------------------
-
-    @contextmanager
-    def _journal(self, run_id: str | None) -> Iterator[Journal]:
-        name = uuid4().hex if run_id is None else run_id
-        place, what = f"{self.engine.name}\0{name}", f"graph {self.engine.name!r}"
-        with claimed(keeper_of(self.checkpoint), place, what, name):
-            yield journal_of(self.checkpoint, self.engine.name, name, self._snapshot)
-
-    def _snapshot(self, kept: Progress) -> Record:
-        return snapshot_of(self._replayed(kept, now=0.0).execution, self.engine.codec)
-
-    def _replayed(self, kept: Progress, now: float | None = None) -> Continuation:
-        """Return the run as it is recorded, with the answers that were given."""
-        graph = self.engine.graph
-        refuse_foreign(graph, kept.header)
-        try:
-            elapsed = max((each["started"] + each["took"] for each in kept.records), default=0.0)
-            run = replayed(
-                graph,
-                self.engine.config,
-                kept.header,
-                kept.records,
-                kept.questions,
-                elapsed,
-                now,
-            )
-            for given in run.answers if now is None else ():
-                answer(
-                    run.execution,
-                    given["response"],
-                    node=given["node"],
-                    response_key=given["key"],
-                )
-        except LexigramError:
-            raise
-        except Exception as error:
-            raise unusable(graph, error) from error
-        run.execution.used = 0.0
-        return run
 
 
 @final
@@ -306,9 +161,28 @@ class RunnerAsRunnable:
 
     async def run(self, context: RunContext) -> Result[State, Exception]:
         """Run as `WorkflowEngine.run` does, with retries and a record."""
-        state = self._runner.engine.state_inside(context)
-        result = await self._runner.run("", state=state, run_id=context.run_id)
-        return result.map_sync(lambda done: without_engine_keys(done.final_state))
+        engine = self._runner.engine
+        state = engine.state_inside(context)
+        if context.record is not None:
+            result = await self._hosted(context).run("", state, context.run_id)
+        else:
+            result = await self._runner.run("", state=state, run_id=context.run_id)
+        return plain_outcome(result)
+
+    def check_answer(self, paused: Mapping[str, Any], node: str, answer: Any) -> Any:
+        """Return the answer as the node gets it; see `WorkflowEngine.check_answer`."""
+        return checked_answer(self._runner.engine.brought_back(paused).execution, node, answer)
+
+    async def go_on(
+        self, context: RunContext, paused: Mapping[str, Any], answer: Any, *, node: str | None
+    ) -> Result[State, Exception]:
+        """Go on as `WorkflowEngine.go_on` does, with retries and a record."""
+        if context.record is not None:
+            return plain_outcome(await self._hosted(context).resume(paused, answer, node=node))
+        return plain_outcome(await self.resume(paused, answer, node=node))
+
+    def _hosted(self, context: RunContext) -> RecordedRuns:
+        return RecordedRuns(self._runner.engine, context.record, self._runner.retries, context)
 
     def pending(self, checkpoint_state: Mapping[str, Any]) -> list[PendingQuestion]:
         """Return the questions that are open in the state of a paused run."""
@@ -319,32 +193,3 @@ class RunnerAsRunnable:
     ) -> Outcome:
         """Go on where a run paused, with retries and a record."""
         return await self._runner.resume(human_response, state=checkpoint_state, node=node)
-
-
-def progress_of(execution: Execution, snapshot: Snapshot) -> Progress:
-    """Return what a journal begins with for a run, with what it has done so far."""
-    progress = Progress(header_of(execution), snapshot)
-    numbers = Numbers(execution.start)
-    for visit in execution.finished:
-        progress.records.append(record_of(visit, numbers, execution.begun_at))
-        numbers.add(visit)
-    progress.questions = questions_of(execution, numbers)
-    return progress
-
-
-def recorder_of(run: Continuation, journal: Journal) -> Recorder:
-    """Return what records the visits of a run in a journal."""
-    execution, numbers = run.execution, run.numbers
-    under_way: dict[Visit, Entry] = {}
-
-    def record(visit: Visit) -> Awaitable[None] | None:
-        for done in [each for each, entry in under_way.items() if entry.is_written]:
-            del under_way[done]
-        if visit not in numbers:
-            # Its place is taken at once: records of others may wait before the same write.
-            under_way[visit] = Entry(record_of(visit, numbers, execution.begun_at))
-            numbers.add(visit)
-        entry = under_way.get(visit)
-        return None if entry is None else journal.append(entry)
-
-    return record

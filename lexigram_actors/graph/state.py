@@ -9,6 +9,8 @@ ITERATION = "_iteration"
 HISTORY = "_history"
 RUN_ID = "_run_id"
 """What a run inside this node may be called; only nodes that hold one see it."""
+HOSTED = "_hosted"
+"""In a host, the `RunContext` of a run inside this node; as above, and it is never recorded."""
 
 
 @final

@@ -414,7 +414,7 @@ class Stretch:
         if self._running:
             self._look_after_eldest(visit.ended)
         if isinstance(sole, HumanInputRequiredError):
-            execution.ask(visit, Question.raised_by(visit.node, sole))
+            execution.ask(visit, Question.raised_by(visit.node, sole, execution.wall))
             if self._nursery is not None:
                 self._time(visit, self._nursery)
             return None

@@ -32,6 +32,7 @@ from lexigram_actors.errors import (
 )
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.host.cancelling import passing
+from lexigram_actors.host.seam import escaped
 from lexigram_actors.storage.ports import CacheBackendProtocol
 
 logger = logging.getLogger(__name__)
@@ -97,22 +98,35 @@ class RecordedRun:
         names: What tells it from the runs of other definitions: the kind, the name and whatever
             else of the definition counts.
         run_id: Tells it from other runs of the definition.
+        place: Tells it from other runs instead, in the record of an instance: one that began as a
+            copy of another has another run id, and goes on with what is recorded all the same. Its
+            keys can be read: what lies below the place, and a header that no step is called as.
     """
 
-    __slots__ = ("prefix", "run_id", "store", "token", "what")
+    __slots__ = ("_header", "prefix", "run_id", "store", "token", "what")
 
     def __init__(
-        self, store: CacheBackendProtocol, what: str, names: tuple[str, ...], run_id: str
+        self,
+        store: CacheBackendProtocol,
+        what: str,
+        names: tuple[str, ...],
+        run_id: str,
+        place: str | None = None,
     ) -> None:
         self.store = store
         self.what = what
         self.run_id = run_id
-        self.prefix = f"lexigram:{names[0]}:{digest_of((*names, run_id))}:"
+        if place is None:
+            self.prefix = f"lexigram:{names[0]}:{digest_of((*names, run_id))}:"
+            self._header = "header"
+        else:
+            self.prefix = f"{place}/" if place else ""
+            self._header = f"%{':'.join(map(escaped, names))}"  # escaped names have `%2` only
         self.token = ""
 
     async def header(self) -> dict[str, Any] | None:
         """Return what an earlier run began with and did not clear; None where there is none."""
-        header = await self.get("header")
+        header = await self.get(self._header)
         if header is None:
             return None
         if not isinstance(header, dict) or not isinstance(header.get("token"), str):
@@ -131,7 +145,7 @@ class RecordedRun:
         """
         if not self.token:
             self.renew()
-        await self.set("header", {**header, "token": self.token})
+        await self.set(self._header, {**header, "token": self.token})
 
     async def get(self, key: str) -> Any:
         """Return the value of a key below the prefix; None where there is none."""
@@ -174,7 +188,7 @@ class RecordedRun:
 
     async def _delete_header(self) -> None:
         try:
-            await self._ask("cleared", self.store.delete, f"{self.prefix}header")
+            await self._ask("cleared", self.store.delete, f"{self.prefix}{self._header}")
             return
         except StoreError as error:
             failure = error
@@ -184,7 +198,7 @@ class RecordedRun:
     async def _is_gone(self) -> bool:
         """Say whether the header is gone: a store may do it, and fail to say so."""
         try:
-            return await self.get("header") is None
+            return await self.get(self._header) is None
         except (StoreError, NotStorableError):
             return False
 

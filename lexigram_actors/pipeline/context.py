@@ -7,6 +7,7 @@ from typing import Any, final
 import trio
 from attrs import define, field
 
+from lexigram_actors.host.seam import RunContext
 from lexigram_actors.pipeline.models import StepExecutionResult, StepStatus
 
 
@@ -27,6 +28,7 @@ class PipelineContext:
             end, `"total_duration"` in seconds.
         start_time: When the run began, in seconds of the Trio clock; None before.
         end_time: When it ended; None before.
+        hosted: What the run was given, where a host keeps its record; None elsewhere.
     """
 
     pipeline_name: str
@@ -34,6 +36,7 @@ class PipelineContext:
     metadata: dict[str, Any] = field(factory=dict)
     start_time: float | None = None
     end_time: float | None = None
+    hosted: RunContext | None = field(default=None, init=False, eq=False, repr=False)
 
     def get_step_result(self, step_name: str, default: Any = None) -> Any:
         """Return what a step returned, `default` where nothing is recorded."""

@@ -153,9 +153,15 @@ class Pipeline:
         if not isinstance(context, PipelineContext):
             raise TypeError(f"initial_context must be a PipelineContext, and is {context!r}")
         context.metadata |= {"run_id": run_id, "pipeline": self._name}
-        if self._cache is None or run_id is None:
+        hosted = context.hosted
+        if hosted is not None and hosted.record is not None:
+            checkpoint = Checkpoint(
+                hosted.record, self._name, self._version, run_id or hosted.place, hosted.place
+            )
+        elif self._cache is None or run_id is None:
             return await self._run(context, fail_fast)
-        checkpoint = Checkpoint(self._cache, self._name, self._version, run_id)
+        else:
+            checkpoint = Checkpoint(self._cache, self._name, self._version, run_id)
         with checkpoint.claimed():
             return await self._run(context, fail_fast, checkpoint)
 
@@ -196,11 +202,14 @@ class Pipeline:
 
         The run has a context of its own, with the metadata `"input"`, the input given, and
         `"parent"`, what the surroundings know. Without a run id nothing is recorded, whether or
-        not there is a checkpoint store: there is no name under which it could go on.
+        not there is a checkpoint store: there is no name under which it could go on. In a host it
+        is recorded in the journal of the instance, whatever store there is; after a crash it goes
+        on from there, and where it had ended it comes to the same result without running.
         """
         own = PipelineContext(
             self._name, metadata={"input": context.input, "parent": dict(context.state)}
         )
+        own.hosted = None if context.journal is None else context
         result = await self._execute(own, True, context.run_id)
         return result.map_sync(lambda done: done.step_results)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeGuard, final
 
 from lexigram_actors.checks import number, require, text
+from lexigram_actors.host.asking import run_asking
 from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.invoking import as_result, invoke
 from lexigram_actors.pipeline.attempts import caught, within_timeout
@@ -176,17 +177,23 @@ class RunnableFunction:
         self.runnable = runnable
 
     async def __call__(self, context: PipelineContext) -> Result[Any, Exception]:
-        """Run it and return its result."""
-        # With the pipeline's name: others may run the same Runnable, by steps of the same name.
-        name = context.get_metadata("pipeline", context.pipeline_name)
-        outer = RunContext(run_id=context.get_metadata("run_id"))
-        outer = RunContext(run_id=outer.below(name))
-        inner = RunContext(
+        """Run it and return its result; in a host, a question for a person is waited for.
+
+        That wait counts for the time limits of the step, and of what it is inside of.
+        """
+        outer = context.hosted
+        if outer is None:
+            # With the pipeline's name: others may run the same Runnable, by steps of this name.
+            name = context.get_metadata("pipeline", context.pipeline_name)
+            outer = RunContext(run_id=context.get_metadata("run_id")).inside(name)
+        inner = outer.inside(
+            self.step_name,
             input=context.get_metadata("input"),
-            run_id=outer.below(self.step_name),
             state=dict(context.step_results),
         )
-        return await self.runnable.run(inner)
+        if inner.journal is None:
+            return await self.runnable.run(inner)
+        return await run_asking(self.runnable, inner)
 
     def __repr__(self) -> str:
         return f"<run of {self.runnable.kind} {self.runnable.name!r}>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal
@@ -92,24 +91,6 @@ def whole(result: Result[GraphResult, Any]) -> Whole:
     assert isinstance(result, Ok), result
     names = [node.node_name for node in result.value.node_results]
     return result.value.final_state, names, result.value.terminated_at
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the k-th task step from `begin` on; 0: never."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.steps = 0
-        self.counts = False
-        self.scope = trio.CancelScope()
-        self.cancelled_at = math.inf
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.counts:
-            self.steps += 1
-            if self.steps == self.step:
-                self.scope.cancel()
-                self.cancelled_at = trio.current_time()
 
 
 class StoreDied(BaseException):

@@ -28,10 +28,10 @@ from lexigram_actors import (
     WorkflowRunner,
     open_store,
 )
+from lexigram_actors.testing import CancelAt
 from tests.graph.graphs import concat, counts, graph
 from tests.graph.stepping import (
     MANNERS,
-    CancelAt,
     Manner,
     MortalCache,
     Whole,
@@ -221,7 +221,7 @@ def run(
 
     Return what it resulted in, if it did, and how many steps it had.
     """
-    instrument = CancelAt(step)
+    instrument = CancelAt(step, counts=False)
     found: list[Whole] = []
 
     async def main() -> None:

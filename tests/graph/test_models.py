@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import pickle
 from typing import Any
 
 import pytest
@@ -115,3 +118,13 @@ def test_a_pending_question_is_a_tuple_with_names() -> None:
     node, prompt, checkpoint_id, schema = question
     assert (node, prompt, checkpoint_id, schema) == ("ask", "Sure?", "run/ask", None)
     assert question.checkpoint_id == "run/ask"
+
+
+def test_a_pending_question_says_how_long_it_may_be_answered() -> None:
+    question = PendingQuestion("ask", "Sure?", "run/ask", None, 5.0)
+    assert PendingQuestion("ask", "Sure?", "run/ask", None).seconds_left == math.inf
+    assert question == PendingQuestion("ask", "Sure?", "run/ask", None)
+    for twin in (copy.copy(question), pickle.loads(pickle.dumps(question))):
+        assert twin == question
+        assert twin.seconds_left == 5
+    assert "seconds_left" not in question._fields

@@ -6,10 +6,10 @@ from typing import Any, final
 
 from lexigram_actors.checks import number, require, text
 from lexigram_actors.errors import AnswerInvalidError, ConfigurationError, HumanInputRequiredError
-from lexigram_actors.graph.answers import check_schema, structured
 from lexigram_actors.graph.models import NodeType
 from lexigram_actors.graph.node import AbstractWorkflowNode
 from lexigram_actors.graph.templates import render
+from lexigram_actors.schemas import check_schema, structured
 
 
 @final

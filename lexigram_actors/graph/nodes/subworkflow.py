@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, final
 
+from attrs import evolve
+
 from lexigram_actors.errors import (
     AnswerInvalidError,
     ConfigurationError,
@@ -18,8 +20,9 @@ from lexigram_actors.errors import (
 from lexigram_actors.graph.models import NodeType, PendingQuestion
 from lexigram_actors.graph.node import NestedAnswer
 from lexigram_actors.graph.nodes.calling import CallingNode, OnError, missing, outcome_of
-from lexigram_actors.graph.state import RUN_ID
-from lexigram_actors.host.seam import RunContext, Runnable
+from lexigram_actors.graph.state import HOSTED, RUN_ID
+from lexigram_actors.host.asking import run_asking
+from lexigram_actors.host.seam import Resumable, RunContext, Runnable
 from lexigram_actors.invoking import as_result, invoke
 
 ABOUT_THE_ANSWER = (
@@ -54,7 +57,8 @@ class SubworkflowNode(CallingNode):
     good, would pass for one that was answered.
 
     A question for a person that is asked inside passes through, and `resume_nested` takes the
-    answer in.
+    answer in. But in a host a workflow that cannot tell its open questions (it has no `pending`: a
+    pipeline with a graph in it, say) waits for the answer within the node, whose time-out counts.
 
     Raises:
         ConfigurationError: `on_error` is neither.
@@ -77,16 +81,24 @@ class SubworkflowNode(CallingNode):
 
     async def _call(self, state: dict[str, Any]) -> Any:
         given = state.get(self._input_key, "")
+        hosted: RunContext | None = state.pop(HOSTED, None)
         if isinstance(self._workflow, Runnable):
-            found = await self._workflow.run(
-                RunContext(input=given, run_id=state.get(RUN_ID), state=state)
-            )
+            if hosted is None:
+                context = RunContext(input=given, run_id=state.get(RUN_ID), state=state)
+            else:
+                context = evolve(hosted, input=given, state=state)
+            found = await self._run(self._workflow, context)
             return as_result(found).map_sync(self._output_of_run)
         execute = getattr(self._workflow, "execute", None)
         if execute is None:
             return missing(self._workflow, "execute")
         found = await invoke(execute, given, state={**state, "input": given})
         return as_result(found).map_sync(output_of)
+
+    async def _run(self, workflow: Runnable, context: RunContext) -> Any:
+        if context.journal is None or hasattr(workflow, "pending"):  # it can be answered from here
+            return await workflow.run(context)
+        return await run_asking(workflow, context)
 
     def _failure_as_text(self, error: Any) -> str:
         if is_misuse(error):
@@ -116,13 +128,23 @@ class SubworkflowNode(CallingNode):
             WorkflowStateError: There is no such question inside.
             Exception: The workflow failed by misuse, or `on_error` is `"raise"`.
         """
+        hosted: RunContext | None = state.pop(HOSTED, None)
         resume = getattr(self._workflow, "resume", None)
-        if resume is None:
+        if hosted is not None and isinstance(self._workflow, Resumable):
+            outcome = await outcome_of(self._gone_on, self._workflow, hosted, answer)
+        elif resume is not None:
+            outcome = await outcome_of(self._resumed, resume, answer)
+        else:
             return self._update(missing(self._workflow, "resume"))
-        outcome = await outcome_of(self._resumed, resume, answer)
         if outcome.is_err() and isinstance(outcome.unwrap_err(), ABOUT_THE_ANSWER):
             raise outcome.unwrap_err()
         return self._update(outcome)
+
+    async def _gone_on(self, workflow: Resumable, hosted: RunContext, answer: NestedAnswer) -> Any:
+        found = await workflow.go_on(
+            hosted, answer.checkpoint_state, answer.response, node=answer.node or None
+        )
+        return as_result(found).map_sync(self._output_of_run)
 
     async def _resumed(self, resume: Any, answer: NestedAnswer) -> Any:
         found = await invoke(resume, answer.checkpoint_state, answer.response, node=answer.node)

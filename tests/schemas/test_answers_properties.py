@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lexigram_actors.errors import AnswerInvalidError
-from lexigram_actors.graph.answers import structured
+from lexigram_actors.schemas import structured
 
 
 @dataclass

@@ -26,17 +26,17 @@ from typing import Any
 
 from lexigram_actors.checks import given
 from lexigram_actors.errors import AnswerInvalidError, ConfigurationError, describe
-from lexigram_actors.graph.converting import Hook, strict_converter
-from lexigram_actors.graph.findings import Findings, findings
-from lexigram_actors.graph.misfits import problem_of
-from lexigram_actors.graph.strict_json import check_depth
+from lexigram_actors.schemas.converting import Hook, strict_converter
+from lexigram_actors.schemas.findings import Findings, findings
+from lexigram_actors.schemas.misfits import problem_of
+from lexigram_actors.schemas.strict_json import check_depth
 
 
-def structured(node: str, schema: Any, response: Any) -> Any:
+def structured(asker: str, schema: Any, response: Any) -> Any:
     """Return the answer as a value of the type `schema`; as it is where the schema is None.
 
     Args:
-        node: The node that asked, for the error.
+        asker: What asked, a node or a question, by the name that the error gives it.
         schema: The type.
         response: The answer.
 
@@ -48,18 +48,18 @@ def structured(node: str, schema: Any, response: Any) -> Any:
     """
     if schema is None:
         return response
-    hook = _hook_for(node, schema)
+    hook = _hook_for(asker, schema)
     token = findings.set(Findings())
     try:
         check_depth(response)
         return hook(response, schema)
     except Exception as error:
-        raise AnswerInvalidError(node, problem_of(error), cause=error) from error
+        raise AnswerInvalidError(asker, problem_of(error), cause=error) from error
     finally:
         findings.reset(token)
 
 
-def check_schema(node: str, schema: Any) -> None:
+def check_schema(asker: str, schema: Any) -> None:
     """Refuse a schema that no answer could be structured to, before anybody is asked.
 
     Raises:
@@ -67,16 +67,16 @@ def check_schema(node: str, schema: Any) -> None:
         MissingExtraError: `cattrs` is not installed.
     """
     if schema is not None:
-        _hook_for(node, schema)
+        _hook_for(asker, schema)
 
 
-def _hook_for(node: str, schema: Any) -> Hook:
+def _hook_for(asker: str, schema: Any) -> Hook:
     converter = strict_converter()
     try:
         hook: Hook = converter.get_structure_hook(schema)
     except Exception as error:
         raise ConfigurationError(
-            f"answers for {node!r} cannot be structured to {given(schema)}: {describe(error)}",
+            f"answers for {asker!r} cannot be structured to {given(schema)}: {describe(error)}",
             cause=error,
         ) from error
     return hook

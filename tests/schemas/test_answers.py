@@ -32,9 +32,8 @@ from lexigram_actors.errors import (
     LexigramError,
     MissingExtraError,
 )
-from lexigram_actors.graph import findings, strict_json
-from lexigram_actors.graph.answers import structured
-from lexigram_actors.graph.converting import strict_converter
+from lexigram_actors.schemas import findings, strict_json, structured
+from lexigram_actors.schemas.converting import strict_converter
 
 T = TypeVar("T")
 OrderId = NewType("OrderId", int)

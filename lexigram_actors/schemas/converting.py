@@ -37,10 +37,10 @@ import attrs
 
 from lexigram_actors.checks import given
 from lexigram_actors.errors import MissingExtraError, text_of
-from lexigram_actors.graph.findings import Problems, findings
-from lexigram_actors.graph.misfits import misfit, problem_of
-from lexigram_actors.graph.strict_json import MAX_DIGITS
 from lexigram_actors.result import Err, Ok, Result
+from lexigram_actors.schemas.findings import Problems, findings
+from lexigram_actors.schemas.misfits import misfit, problem_of
+from lexigram_actors.schemas.strict_json import MAX_DIGITS
 
 if TYPE_CHECKING:
     from cattrs import Converter

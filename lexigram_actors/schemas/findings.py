@@ -13,9 +13,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
 from lexigram_actors.checks import given
-from lexigram_actors.graph.misfits import ENOUGH, MOST_PROBLEMS
-from lexigram_actors.graph.strict_json import read_json
 from lexigram_actors.result import Ok, Result
+from lexigram_actors.schemas.misfits import ENOUGH, MOST_PROBLEMS
+from lexigram_actors.schemas.strict_json import read_json
 
 if TYPE_CHECKING:
     from cattrs import IterableValidationError
