@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.leaks import left_behind, no_task_left, possessions
+from lexigram_actors.testing.leaks import left_behind, no_task_left, possessions
 
 PASSED = pytest.StashKey[bool]()
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from lexigram_actors import (
     Actor,
@@ -32,6 +32,7 @@ from lexigram_actors import (
     Supervisor,
     open_system,
 )
+from lexigram_actors.testing import CancelAt, at_every_step, run
 from tests.kernel.behaviours import adds_up
 
 
@@ -210,23 +211,9 @@ SCENARIOS: list[Scenario] = [
 ]
 
 
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the task step of that number."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.steps = 0
-        self.scope = trio.CancelScope()
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += 1
-        if self.steps == self.step:
-            self.scope.cancel()
-
-
-def run_cancelled(scenario: Scenario, whom: str, step: int) -> int:
-    """Run it with the system, or one of two users, cancelled at that step; return the steps."""
-    world, instrument = World(), CancelAt(step)
+def run_cancelled(scenario: Scenario, whom: str, instrument: CancelAt) -> None:
+    """Run it with the system, or one of two users, cancelled when the instrument does it."""
+    world = World()
 
     async def one_user(system: ActorSystem) -> None:
         with instrument.scope:
@@ -269,8 +256,7 @@ def run_cancelled(scenario: Scenario, whom: str, step: int) -> int:
         assert system_is_empty(world)
 
     done = trio.Event()
-    trio.run(main, clock=MockClock(autojump_threshold=0), instruments=[instrument])
-    return instrument.steps
+    run(main, seed=0, instruments=[instrument])
 
 
 def system_is_empty(world: World) -> bool:
@@ -282,7 +268,6 @@ def system_is_empty(world: World) -> bool:
 def test_whoever_is_cancelled_at_whatever_step_everything_ends(
     scenario: Scenario, whom: str
 ) -> None:
-    steps = min(run_cancelled(scenario, whom, 0), 150)
-    assert steps > 20
-    for step in range(1, steps + 1):
-        run_cancelled(scenario, whom, step)
+    report = at_every_step(partial(run_cancelled, scenario, whom), most=150)
+    assert report.steps > 20
+    assert report.points > 20

@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from lexigram_actors import (
     Actor,
@@ -33,6 +33,8 @@ from lexigram_actors import (
     Supervisor,
     open_system,
 )
+from lexigram_actors.testing import CancelAt, at_every_step, run
+from lexigram_actors.testing.schedules import Schedule
 
 
 class Balance:
@@ -165,23 +167,9 @@ SCENARIOS: list[Scenario] = [
 ]
 
 
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the k-th task step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.steps = 0
-        self.scope = trio.CancelScope()
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += 1
-        if self.steps == self.step:
-            self.scope.cancel()
-
-
-def run_cancelled_at(scenario: Scenario, step: int) -> int:
-    """Run the scenario, cancelled before that step (0: never); returns how many steps it had."""
-    balance, instrument = Balance(), CancelAt(step)
+def run_cancelled_at(scenario: Scenario, instrument: CancelAt) -> None:
+    """Run the scenario, cancelled when the instrument does it."""
+    balance = Balance()
 
     async def main() -> None:
         with instrument.scope:
@@ -189,22 +177,20 @@ def run_cancelled_at(scenario: Scenario, step: int) -> int:
                 async with open_system(max_restarts=5, grace=2.0) as system:
                     await scenario(system, balance)
             except* (ActorError, RestartIntensityExceeded):
-                assert step, "the scenario fails by itself"
+                assert instrument.step, "the scenario fails by itself"
         left = trio.lowlevel.current_root_task()
         assert left is not None
         assert len(left.child_nurseries[0].child_tasks) <= 2
 
-    trio.run(main, clock=MockClock(autojump_threshold=0), instruments=[instrument])
+    run(main, seed=0, instruments=[instrument])
     balance.check()
-    return instrument.steps
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_cancelled_at_any_task_step_everything_ends_and_adds_up(scenario: Scenario) -> None:
-    steps = run_cancelled_at(scenario, 0)
-    assert steps > 20
-    for step in range(1, steps + 1):
-        run_cancelled_at(scenario, step)
+    report = at_every_step(partial(run_cancelled_at, scenario))
+    assert report.steps > 20
+    assert report.points > 20
 
 
 def any_mailbox(chance: random.Random) -> Mailbox:
@@ -240,7 +226,7 @@ async def user(chance: random.Random, refs: list[ActorRef[Any]]) -> None:
         await trio.sleep(chance.choice([0, 0, 0.1]))
 
 
-def run_seed(seed: int) -> None:
+def run_seed(seed: int, schedule: Schedule) -> None:
     chance, balance = random.Random(seed), Balance()
 
     async def main() -> None:
@@ -272,18 +258,16 @@ def run_seed(seed: int) -> None:
         except RestartIntensityExceeded:
             pass
 
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    run(main, seed=seed, schedule=schedule)
     balance.check()
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_whatever_users_do_everything_ends_and_adds_up(
-    block: int, deterministic_scheduling: Callable[[int], None]
-) -> None:
+@pytest.mark.parametrize("schedule", ["shuffled", "priority"])
+@pytest.mark.parametrize("block", range(2))
+def test_whatever_users_do_everything_ends_and_adds_up(block: int, schedule: Schedule) -> None:
     for seed in range(block * 100, block * 100 + 100):
-        deterministic_scheduling(seed)
         try:
-            run_seed(seed)
-        except BaseException:
-            print(f"seed {seed}")  # noqa: T201 - what reproduces it
+            run_seed(seed, schedule)
+        except BaseException as error:
+            error.add_note(f"run_seed({seed}, {schedule!r})")
             raise
