@@ -87,6 +87,10 @@ EXAMPLES: dict[str, Callable[[], LexigramError]] = {
     ),
     "StateConflictError": lambda: errors.StateConflictError("total", ["a", "b"], node="join"),
     "AnswerInvalidError": lambda: errors.AnswerInvalidError("ask", "not a number", cause=CAUSE),
+    "WorkflowCancelledError": lambda: errors.WorkflowCancelledError("no longer wanted"),
+    "WorkflowFailedError": lambda: errors.WorkflowFailedError(
+        "CardError", "declined", details={"code": "MY_1"}
+    ),
     "SagaError": lambda: errors.SagaError(
         "charge", "no money", compensation_errors={"book": CAUSE}, uncompensated=["book"]
     ),

@@ -1,7 +1,9 @@
-"""The commands and their options, nothing else. What they do stands in `bulk` and `demo`."""
+"""The commands and their options, nothing else. What they do stands in `bulk` and `demo`.
+
+Those for instances stand in `instance_commands`.
+"""
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,17 +14,21 @@ from cyclopts import App, CycloptsError, Parameter
 
 from lexigram_actors.cli.console import Terminal, open_standard_streams
 from lexigram_actors.cli.errors import EXIT_OK, OptionError
-from lexigram_actors.cli.options import BulkOptions, Executor, parse_rate
+from lexigram_actors.cli.instance_commands import add_instance_commands
+from lexigram_actors.cli.options import BulkOptions, Executor, check_folder, parse_rate
 from lexigram_actors.cli.outermost import guarded
 from lexigram_actors.cli.summary import PROGRAM
 
 EXIT_CODES = """\
 Exit codes:
 
-- 0: every item succeeded
-- 1: some items failed; they are listed in the errors file
-- 2: the command line, TARGET, the items or the place of the output is wrong
-- 3: the run ended early: time-out, failure limit, disk, store
+- 0: every item succeeded; the instance completed; what was asked for is done
+- 1: some items failed, and are listed in the errors file; the instance failed; `doctor` found
+  something to look after
+- 2: the command line, TARGET, the items, the store or the place of the output is wrong, or there
+  is no such instance
+- 3: the run ended early: time-out, failure limit, cancelled, disk, store; or the instance is in a
+  state in which this cannot be done
 - 70: a defect of this program; the traceback is shown
 - 130, 143: interrupted by Ctrl-C, by SIGTERM; the message says how to continue
 """
@@ -58,28 +64,12 @@ def _option_error(problem: CycloptsError) -> OptionError:
     return OptionError(str(problem), hint=hint)
 
 
-def check_folder() -> None:
-    """Refuse to start where there is no current folder any more.
-
-    Raises:
-        OptionError: it was removed, or may not be read.
-    """
-    try:
-        os.getcwd()
-    except OSError as problem:
-        raise OptionError(
-            f"the current folder cannot be used: {problem.strerror}.",
-            hint="it was removed, perhaps; change to another",
-            cause=problem,
-        ) from problem
-
-
 def make_app(arguments: Sequence[str], terminal: Terminal) -> App:
     """Build the application for one command line."""
     app = App(
         name=PROGRAM,
         help="Runs functions over many items: concurrently, restartable, with every item "
-        "accounted for.",
+        "accounted for. Runs workflows that survive crashes, and looks after them.",
         help_epilogue=EXIT_CODES,
         help_format="markdown",
         version=lambda: version("lexigram-actors"),
@@ -185,4 +175,5 @@ def make_app(arguments: Sequence[str], terminal: Terminal) -> App:
         check_folder()
         return await run_demo(concurrency, limit, terminal)
 
+    add_instance_commands(app, terminal)
     return app

@@ -13,13 +13,20 @@
             RunError            3   the run ended before its items did
 
 Every other `LexigramError` (a store that is damaged, a run that timed out) ends with 3 as well, but
-for a missing extra and a wrong configuration, which end with 2. Any other exception is a defect of
-this program, and ends with 70 and its traceback.
+for a missing extra, a wrong configuration, an instance that there is not and a value that cannot be
+stored, which end with 2. Any other exception is a defect of this program, and ends with 70 and its
+traceback.
 """
 
 from typing import Any, ClassVar, final
 
-from lexigram_actors.errors import ConfigurationError, LexigramError, MissingExtraError
+from lexigram_actors.errors import (
+    ConfigurationError,
+    LexigramError,
+    MissingExtraError,
+    NotStorableError,
+    WorkflowNotFoundError,
+)
 from lexigram_actors.errors.base import json_safe
 
 EXIT_OK = 0
@@ -114,9 +121,18 @@ class RunError(CommandError):
     exit_code: ClassVar[int] = EXIT_RUN_FAILED
 
 
+WRONGLY_CALLED = (
+    MissingExtraError,
+    ConfigurationError,
+    WorkflowNotFoundError,
+    NotStorableError,
+)
+"""What the caller of a command mends by calling it differently."""
+
+
 def exit_code_of(error: LexigramError) -> int:
     """Return the documented exit code for `error`."""
-    if isinstance(error, MissingExtraError | ConfigurationError):
+    if isinstance(error, WRONGLY_CALLED):
         return EXIT_USAGE
     return error.exit_code if isinstance(error, CommandError) else EXIT_RUN_FAILED
 

@@ -115,3 +115,19 @@ def parse_rate(text: str) -> float:
             f"--rate {text!r} is not a rate above 0.", hint="50/s, 50 (a second) or 30/m"
         )
     return rate
+
+
+def check_folder() -> None:
+    """Refuse to start where there is no current folder any more.
+
+    Raises:
+        OptionError: it was removed, or may not be read.
+    """
+    try:
+        os.getcwd()
+    except OSError as problem:
+        raise OptionError(
+            f"the current folder cannot be used: {problem.strerror}.",
+            hint="it was removed, perhaps; change to another",
+            cause=problem,
+        ) from problem

@@ -69,14 +69,24 @@ def load_target(name: TargetName) -> Target:
         TargetError: the module or file is missing, does not compile, raises while it is imported,
             lacks the attribute, or the attribute cannot be called with items.
     """
-    module = _import_file(name) if name.is_file else _import_module(name)
-    function = _find_attribute(name, module)
+    function = load_object(name)
     if not callable(function):
         raise TargetError(f"{name} is a {type(function).__name__}, not a function.")
     try:
         return Target(name, function, read_shape(function))
     except ValueError as problem:
         raise TargetError(f"{name} {problem}", cause=problem) from problem
+
+
+def load_object(name: TargetName) -> Any:
+    """Import the module and return what it has under the name.
+
+    Raises:
+        TargetError: the module or file is missing, does not compile, raises while it is imported,
+            or lacks the attribute.
+    """
+    module = _import_file(name) if name.is_file else _import_module(name)
+    return _find_attribute(name, module)
 
 
 def _import_module(name: TargetName) -> ModuleType:

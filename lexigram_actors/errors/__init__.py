@@ -31,7 +31,9 @@ its message from them, survives pickle and copy, and has `to_dict()`.
     │       ├── WorkflowTimeoutError (TimeoutError)   LEX_ERR_WF_007
     │       ├── WorkflowCompensationError    LEX_ERR_WF_008
     │       ├── WorkflowVersionMismatchError LEX_ERR_WF_010
-    │       └── NonDeterminismError          LEX_ERR_WF_026
+    │       ├── NonDeterminismError          LEX_ERR_WF_026
+    │       ├── WorkflowFailedError          LEX_ERR_WF_027
+    │       └── WorkflowCancelledError       LEX_ERR_WF_028
     ├── PipelineStepError                    LEX_ERR_PIPE_002
     ├── GraphExecutionError                  LEX_ERR_WF_011
     │   ├── NodeExecutionError               LEX_ERR_WF_012
@@ -103,8 +105,10 @@ from lexigram_actors.errors.workflow import (
     NonDeterminismError,
     PipelineExecutionError,
     PipelineStepError,
+    WorkflowCancelledError,
     WorkflowCompensationError,
     WorkflowError,
+    WorkflowFailedError,
     WorkflowNotFoundError,
     WorkflowStateError,
     WorkflowStepError,
@@ -153,8 +157,10 @@ __all__ = [
     "StoreError",
     "StoreVersionError",
     "UnwrapError",
+    "WorkflowCancelledError",
     "WorkflowCompensationError",
     "WorkflowError",
+    "WorkflowFailedError",
     "WorkflowNotFoundError",
     "WorkflowStateError",
     "WorkflowStepError",

@@ -94,7 +94,11 @@ class WorkflowStateError(WorkflowError):
 
 
 class WorkflowStepError(WorkflowError):
-    """A step of a workflow failed for `reason`."""
+    """A step of a workflow failed for `reason`.
+
+    In a durable function `path` says where in the instance, and `error_type` names the class of
+    what it failed with: they are the same after a crash, when `error` itself is gone.
+    """
 
     code = "LEX_ERR_WF_006"
 
@@ -104,10 +108,14 @@ class WorkflowStepError(WorkflowError):
         reason: str,
         *,
         error: Exception | None = None,
+        path: str = "",
+        error_type: str = "",
         cause: BaseException | None = None,
         **facts: Unpack[ErrorFacts],
     ) -> None:
         self.reason = reason
+        self.path = path
+        self.error_type = error_type
         super().__init__(
             f"step {step_name!r} failed: {reason}",
             step_name=step_name,
@@ -180,3 +188,46 @@ class NonDeterminismError(WorkflowError):
             f"replay differs at {path}: recorded {recorded}, now {found}",
             **facts,
         )
+
+
+class WorkflowCancelledError(WorkflowError):
+    """The instance was cancelled, because of `reason`; nothing of it is at work any more.
+
+    Start a new one, where it was not meant to end.
+    """
+
+    code = "LEX_ERR_WF_028"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        error: Exception | None = None,
+        cause: BaseException | None = None,
+        **facts: Unpack[ErrorFacts],
+    ) -> None:
+        self.reason = reason
+        facts.setdefault("details", {"reason": reason})
+        super().__init__(f"cancelled: {reason}", error=error, cause=cause, **facts)
+
+
+class WorkflowFailedError(WorkflowError):
+    """An instance ended with an error, of which this is what is recorded.
+
+    `error_type` names the class it had. `details` are its own, and `code` among them where it had
+    one.
+    """
+
+    code = "LEX_ERR_WF_027"
+
+    def __init__(
+        self,
+        error_type: str,
+        message: str,
+        *,
+        error: Exception | None = None,
+        cause: BaseException | None = None,
+        **facts: Unpack[ErrorFacts],
+    ) -> None:
+        self.error_type = error_type
+        super().__init__(message or error_type, error=error, cause=cause, **facts)

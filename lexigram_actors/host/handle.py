@@ -87,7 +87,7 @@ class WorkflowHandle:
             WorkflowStateError: It has ended.
             NotStorableError: The payload or a name has no stored form.
         """
-        self._host.deliver(await self._host.operator.signal(self.id, name, payload, key=key))
+        await self._host.operator.signal(self.id, name, payload, key=key)
 
     async def answer(self, value: Any, *, question: str | None = None) -> None:
         """Answer a question; on return the answer is recorded, and fits as far as is known here.
@@ -106,7 +106,7 @@ class WorkflowHandle:
             known = question if question is not None or len(asked) != 1 else next(iter(asked))
             if known in asked:
                 asked[known].check(value)
-        self._host.deliver(await self._host.operator.answer(self.id, value, question=question))
+        await self._host.operator.answer(self.id, value, question=question)
 
     async def cancel(self, reason: str = "cancelled", grace: float = 5.0) -> None:
         """Ask it to end, cancel it after `grace` seconds, and wait until nothing of it is left.
@@ -127,7 +127,7 @@ class WorkflowHandle:
         Raises:
             WorkflowStateError: It has ended.
         """
-        self._host.deliver(await self._host.operator.pause(self.id))
+        await self._host.operator.pause(self.id)
 
     async def resume(self) -> None:
         """Undo `pause`.
@@ -135,7 +135,7 @@ class WorkflowHandle:
         Raises:
             WorkflowStateError: It has ended.
         """
-        self._host.deliver(await self._host.operator.resume(self.id))
+        await self._host.operator.resume(self.id)
 
     async def retry(self) -> None:
         """Let an instance that FAILED go on where it failed: what it recorded stands.

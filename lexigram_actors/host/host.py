@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any, Final, TypeVar, final, overload
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -44,7 +45,7 @@ from lexigram_actors.host.handle import WorkflowHandle, wait_gone
 from lexigram_actors.host.journal import RETRY_DELAYS
 from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy, Services, live
-from lexigram_actors.host.operator import Operator
+from lexigram_actors.host.operator import Operator, forked_id
 from lexigram_actors.host.outcomes import result_of
 from lexigram_actors.host.residents import Resident, grace_in
 from lexigram_actors.kernel import ActorContext, ActorRef, ActorSystem, ChildSpec, Restart
@@ -80,7 +81,7 @@ class WorkflowHost:
     ) -> None:
         self.store = store
         self.system: ActorSystem  # set once the host is open
-        self.operator = Operator(store, clock=store.instances.clock)
+        self.operator = Operator(store, clock=store.instances.clock, on_change=self._noticed)
         """What can be done without a definition: listing, deleting, looking into others."""
         self.bus = EventBus()
         self.instances = store.instances
@@ -94,6 +95,7 @@ class WorkflowHost:
         self.to_cancel: list[Mail] = []  # of instances whose children are to be cancelled
         self.has_to_cancel = trio.Event()
         self.taken_in = trio.Event()  # replaced each time
+        self.has_news = trio.Event()  # there are instances that nobody has
         self.last_mail = 0
         self.closing = False
         self._actors: dict[str, ActorRef[Any]] = {}
@@ -235,6 +237,12 @@ class WorkflowHost:
         """Return an instance that this host has."""
         return self.residents.get(id)
 
+    def _noticed(self, what: Mail | Instance) -> None:
+        if isinstance(what, Mail):
+            self.deliver(what)
+        else:
+            self.has_news.set()
+
     def deliver(self, mail: Mail) -> None:
         """Hand mail over, where the instance is here."""
         resident = self.residents.get(mail.instance)
@@ -268,7 +276,6 @@ class WorkflowHost:
         except WorkflowStateError:
             pass  # it has ended
         else:
-            self.deliver(mail)
             await self._ended_by(mail, grace)
         for child in await self._children(id):
             await self.cancel(child.id, reason, grace)
@@ -299,7 +306,11 @@ class WorkflowHost:
 
     async def retry(self, id: str) -> WorkflowHandle:
         """See `WorkflowHandle.retry`."""
-        await self.operator.retry(id)
+
+        async def reopened() -> bool:
+            return not (await self.operator.find(id)).status.has_ended
+
+        await surely(partial(self.operator.retry, id), reopened)
         await self.recover(self.definitions, ids=[id])
         return await self.find(id)
 
@@ -307,9 +318,14 @@ class WorkflowHost:
         self, id: str, new_id: str | None = None, *, step: str | None = None
     ) -> WorkflowHandle:
         """See `WorkflowHandle.fork`."""
-        forked = await self.operator.fork(id, new_id, step=step)
-        await self.recover(self.definitions, ids=[forked.id])
-        return await self.find(forked.id)
+        chosen = forked_id(id) if new_id is None else new_id
+
+        async def forked() -> bool:
+            return await self.instances.get(chosen) is not None
+
+        await surely(partial(self.operator.fork, id, chosen, step=step), forked)
+        await self.recover(self.definitions, ids=[chosen])
+        return await self.find(chosen)
 
     async def report(self, resident: Resident) -> None:
         """Report an instance that was cancelled and does not end; wait for it meanwhile."""
@@ -455,7 +471,7 @@ class WorkflowHost:
         """Pass a wish for the end on to the children of an instance."""
         for child in await self._children(mail.instance):
             try:
-                self.deliver(await self.operator.cancel(child.id, mail.name, grace_in(mail)))
+                await self.operator.cancel(child.id, mail.name, grace_in(mail))
             except (WorkflowStateError, WorkflowNotFoundError):
                 continue  # it has ended meanwhile
 
@@ -466,6 +482,31 @@ class WorkflowHost:
         for resident in residents:
             resident.wind_down()
         return residents
+
+
+async def surely(
+    call: Callable[[], Awaitable[Any]], is_done: Callable[[], Awaitable[bool]]
+) -> None:
+    """Make a call of the store, again where it failed and it is not known whether it was done.
+
+    Args:
+        is_done: Says whether a call that is refused now was done before.
+    """
+    refusal: WorkflowStateError | None = None
+    for delay in (*RETRY_DELAYS, None):
+        try:
+            await call()
+            return
+        except StoreError:
+            if delay is None:
+                raise
+            await trio.sleep(delay)
+        except WorkflowStateError as error:
+            refusal = error
+            break
+    assert refusal is not None
+    if delay == RETRY_DELAYS[0] or not await is_done():
+        raise refusal
 
 
 def fresh_of(instance: Instance, new: NewInstance) -> Loaded | None:

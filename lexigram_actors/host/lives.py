@@ -249,7 +249,8 @@ async def run(journal: Journal, resident: Resident, loaded: Loaded) -> Outcome:
         while (left := start_at - journal.clock()) > 0:
             with journal.waiting("its start"):
                 await trio.sleep(left)
-    if not journal.is_open:
+    if not journal.is_open and (journal.cancelled_by is None or not loaded.entries):
+        # Where it is to end and has begun, it gets to where it was, and cleans up from there.
         await journal.ready()
     if resident.runnable is None:
         journal.scope.cancel()

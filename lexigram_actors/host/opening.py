@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from math import inf
 from typing import Any, Final
 from uuid import uuid4
 
@@ -183,10 +182,10 @@ async def begin_anew(host: WorkflowHost) -> None:
 
 async def watch_store(context: ActorContext[Any], host: WorkflowHost) -> None:
     """Look for what others have posted, and for instances that nobody has."""
-    if host.poll == inf:
-        return
     while True:
-        await trio.sleep(host.poll)
+        with trio.move_on_after(host.poll):
+            await host.has_news.wait()
+        host.has_news = trio.Event()
         try:
             await deliver_mail(host)
             await host.recover(host.definitions)

@@ -367,7 +367,7 @@ async def test_children_are_cancelled_with_their_parent(
     @workflow
     async def parent(ctx: WorkflowContext) -> None:
         started = await ctx.start_child(child, id="c")
-        await started.result()
+        await ctx.child_result(started)
 
     async with hosting(child, parent) as host:
         handle = await host.start(parent, id="p")

@@ -1,0 +1,243 @@
+"""How an instance ended, as it is recorded and as it is told.
+
+| recorded | told |
+| --- | --- |
+| `{"ok": value}` | `Ok(value)` |
+| `{"error": {"type", "code", "message", "details", "hint"}}` | `Err` of an error |
+
+A result goes through `outcome_of` and `result_of` also where nothing was lost in between, so that
+it reads the same before and after a crash. What cannot travel is told plainly: of an error the
+cause is left out, and one that the table below does not name comes back as `WorkflowFailedError`.
+
+`result_of` never imports or calls what a record names: a class is found by its code, in the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypedDict
+
+from lexigram_actors.errors import (
+    LexigramError,
+    NonDeterminismError,
+    NotStorableError,
+    PipelineExecutionError,
+    StoreCorruptedError,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowStepError,
+    WorkflowTimeoutError,
+    text_of,
+)
+from lexigram_actors.errors.base import json_safe
+from lexigram_actors.result import Err, Ok, Result
+
+LONGEST_TEXT: Final = 10_000
+"""Characters of a message or hint that are recorded."""
+
+LARGEST_DETAILS: Final = 100_000
+"""Characters of JSON up to which details are recorded whole."""
+
+FIELDS: Final = ("step_name", "reason", "path", "error_type", "recorded", "found")
+"""What errors carry as fields, and their records among the details."""
+
+LARGEST_INT: Final = 2**63 - 1
+
+OPTIONAL_FIELDS: Final = frozenset({"path", "error_type"})
+
+FAILURES_WITH_A_PATH: Final = (WorkflowStepError, WorkflowTimeoutError)
+
+MOST_PATHS: Final = 100
+
+
+class ErrorRecord(TypedDict):
+    """An error as plain data."""
+
+    type: str
+    code: str
+    message: str
+    details: dict[str, Any]
+    hint: str | None
+
+
+# --- to what is recorded ---------------------------------------------------------------------
+
+
+def outcome_of(result: Result[Any, Any]) -> dict[str, Any]:
+    """Return a result as it is recorded; an error's part can be stored whatever it holds."""
+    if isinstance(result, Ok):
+        return {"ok": result.unwrap()}
+    return {"error": error_record(result.unwrap_err())}
+
+
+def error_record(error: object) -> ErrorRecord:
+    """Return an error as plain data that any store takes."""
+    if isinstance(error, WorkflowFailedError):
+        return _record_again(error)
+    name = type(error).__name__
+    message = _text(text_of(error)) or name
+    if not isinstance(error, LexigramError):
+        return ErrorRecord(type=name, code="", message=message, details={}, hint=None)
+    details = {**error.details, **_fields_of(error)}
+    if not _is_rebuilt(error.code, details):
+        details["code"] = error.code
+    return ErrorRecord(
+        type=name,
+        code=error.code,
+        message=message,
+        details=_details(details),
+        hint=None if error.hint is None else _text(error.hint),
+    )
+
+
+def _record_again(error: WorkflowFailedError) -> ErrorRecord:
+    """Return what an error that was read is a record of."""
+    code = error.details.get("code")
+    return ErrorRecord(
+        type=_text(error.error_type),
+        code=code if isinstance(code, str) else "",
+        message=_text(error.message),
+        details=_details(error.details),
+        hint=None if error.hint is None else _text(error.hint),
+    )
+
+
+def _fields_of(error: LexigramError) -> dict[str, Any]:
+    names = FIELDS if isinstance(error, PipelineExecutionError | NotStorableError) else ()
+    found = {name: getattr(error, name, None) for name in names}
+    fields: dict[str, Any] = {
+        name: _text(value)
+        for name, value in found.items()
+        if isinstance(value, str) and (value or name not in OPTIONAL_FIELDS)
+    }
+    paths = [] if "path" in error.details else paths_behind(error)
+    return {**fields, "paths": paths} if paths else fields
+
+
+def paths_behind(error: BaseException) -> list[str]:
+    """Return where in the instance the failures began that led to an error, each path once."""
+    paths: dict[str, None] = {}
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        path = each.details.get("path") if isinstance(each, FAILURES_WITH_A_PATH) else None
+        if isinstance(path, str):
+            paths[_text(path)] = None
+        elif isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+        else:
+            waiting += [getattr(each, "error", None), getattr(each, "cause", each.__cause__)]
+    return list(paths)[:MOST_PATHS]
+
+
+def _text(text: str) -> str:
+    plain = _without_nul(str(json_safe(text)))
+    return plain if len(plain) <= LONGEST_TEXT else f"{plain[:LONGEST_TEXT]}..."
+
+
+def _details(details: Mapping[str, Any]) -> dict[str, Any]:
+    safe: dict[str, Any] = _clean(json_safe(dict(details)))
+    encoded = json.dumps(safe)
+    if len(encoded) <= LARGEST_DETAILS:
+        return safe
+    kept = {name: safe[name] for name in (*FIELDS, "paths", "code") if _is_kept(safe.get(name))}
+    return {**kept, "left_out": f"{len(encoded)} characters, too many to be recorded"}
+
+
+def _is_kept(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and len(value) <= MOST_PATHS)
+
+
+def _clean(value: Any) -> Any:
+    """Return JSON data without what JSON has a form for, and a store has none."""
+    if isinstance(value, str):
+        return _without_nul(value)
+    if isinstance(value, int) and value > LARGEST_INT:
+        return str(value)
+    if isinstance(value, dict):
+        return {_without_nul(name): _clean(item) for name, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\\x00")
+
+
+# --- and back --------------------------------------------------------------------------------
+
+
+def result_of(outcome: object) -> Result[Any, Exception]:
+    """Return a recorded outcome as the result that it was.
+
+    Raises:
+        StoreCorruptedError: It is no outcome that this version writes.
+    """
+    if isinstance(outcome, Mapping) and len(outcome) == 1:
+        if "ok" in outcome:
+            return Ok(outcome["ok"])
+        if isinstance(outcome.get("error"), Mapping):
+            return Err(recorded_error(outcome["error"]))
+    raise StoreCorruptedError(
+        "the outcome of an instance is neither a value nor an error",
+        hint="it was written by another program, or a newer version: look with that one",
+    )
+
+
+def recorded_error(record: Mapping[str, Any]) -> LexigramError:
+    """Return the error of which this is the record."""
+    details = record.get("details")
+    facts = dict(details) if isinstance(details, Mapping) else {}
+    code, message = record.get("code"), str(record.get("message", ""))
+    hint = record.get("hint")
+    if isinstance(code, str) and _is_rebuilt(code, facts):
+        error = REBUILT[code][1](facts)
+        error.message, error.args = message, (message,)
+    else:
+        error = WorkflowFailedError(str(record.get("type", "Exception")), message)
+    error.details = facts
+    error.hint = None if hint is None else str(hint)
+    return error
+
+
+def _step_error(facts: Mapping[str, Any]) -> LexigramError:
+    return WorkflowStepError(
+        facts["step_name"],
+        facts["reason"],
+        path=str(facts.get("path", "")),
+        error_type=str(facts.get("error_type", "")),
+    )
+
+
+REBUILT: Final[
+    Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], LexigramError]]]
+] = {
+    WorkflowTimeoutError.code: (
+        ("step_name",),
+        lambda facts: WorkflowTimeoutError(step_name=facts["step_name"]),
+    ),
+    WorkflowStepError.code: (("step_name", "reason"), _step_error),
+    NonDeterminismError.code: (
+        ("path", "recorded", "found"),
+        lambda facts: NonDeterminismError(facts["path"], facts["recorded"], facts["found"]),
+    ),
+    NotStorableError.code: (
+        ("reason", "path"),
+        lambda facts: NotStorableError(facts["reason"], path=facts["path"]),
+    ),
+    WorkflowCancelledError.code: (
+        ("reason",),
+        lambda facts: WorkflowCancelledError(facts["reason"]),
+    ),
+}
+"""By code: the details it takes, and what makes the error of them."""
+
+
+def _is_rebuilt(code: str, details: Mapping[str, Any]) -> bool:
+    """Say whether an error of that code comes back as itself."""
+    needed = REBUILT[code][0] if code in REBUILT else ()
+    return bool(needed) and all(isinstance(details.get(name), str) for name in needed)
