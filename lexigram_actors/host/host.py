@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar, final, overload
 from uuid import uuid4
@@ -68,6 +69,11 @@ LONGEST_LOOK: Final = 5.0
 """Seconds between two looks at an instance that is not here, where a host polls more rarely."""
 
 
+PAGE: Final = 1000
+
+UNFINISHED: Final = frozenset(each for each in InstanceStatus if not each.has_ended)
+
+
 @final
 class WorkflowHost:
     """Runs instances, and goes on with those that another host left. Made by `open_host`."""
@@ -98,6 +104,7 @@ class WorkflowHost:
         self.has_news = trio.Event()  # there are instances that nobody has
         self.last_mail = 0
         self.closing = False
+        self._begins: set[str] = set()
         self._actors: dict[str, ActorRef[Any]] = {}
         self._statuses: WeakValueDictionary[str, AsyncValue[InstanceStatus]] = WeakValueDictionary()
         self._services = Services(self.instances, self.clock, lambda: self.lease, self, restarts)
@@ -163,9 +170,12 @@ class WorkflowHost:
             start_at=None if delay is None else self.clock() + delay,
             parent=parent,
         )
-        instance = await self._begun(new)
-        if instance.id not in self.residents and not instance.status.has_ended:
-            await self._take_in(instance, fresh_of(instance, new))
+        with self._beginning(new.id):
+            instance = await self._begun(new)
+            if instance.id not in self.residents and instance.owner == self.lease.host:
+                await self._take_in(instance, fresh_of(instance, new))
+        if instance.owner is None and not instance.status.has_ended:
+            await self.recover([instance.definition], ids=[instance.id])
         return self.handle(instance.id)
 
     def child_spec(self, definition: Any, input: Any = None, *, id: str) -> ChildSpec:
@@ -184,9 +194,12 @@ class WorkflowHost:
     ) -> None:
         found = self.definitions.find(definition)
         new = NewInstance(id=id, definition=found, input=input, seed=secrets.token_hex(16))
-        instance = await self._begun(new)
+        with self._beginning(id):
+            instance = await self._begun(new)
         if instance.status.has_ended:
             return
+        if instance.owner != self.lease.host:
+            raise WorkflowStateError(f"instance {id!r} is another host's")
         resident = self.residents.get(id)
         if resident is not None and not resident.is_supervised:
             resident.suspend()  # recovered by the host itself: now it is the supervisor's
@@ -301,8 +314,7 @@ class WorkflowHost:
                 await trio.sleep(min(self.poll, LONGEST_LOOK))
 
     async def _children(self, id: str) -> list[Instance]:
-        unfinished = [each for each in InstanceStatus if not each.has_ended]
-        return await self.operator.select(parent=id, status=unfinished, limit=100_000)
+        return await self.operator.select(parent=id, status=UNFINISHED, limit=100_000)
 
     async def retry(self, id: str) -> WorkflowHandle:
         """See `WorkflowHandle.retry`."""
@@ -344,11 +356,52 @@ class WorkflowHost:
             StoreError: The store cannot say which there are. What was taken in so far runs.
         """
         while definitions and not self.closing:
-            claimed = await self.instances.claim(self.lease.host, definitions, ids=ids)
+            claimed = await self._claimed(definitions, ids)
             for instance in claimed:
                 await self._take_in(instance)
             if not claimed:
                 return
+
+    async def _claimed(
+        self, definitions: Collection[Definition], ids: Collection[str] | None
+    ) -> list[Instance]:
+        """Claim instances; or return those that were claimed before, with nobody told."""
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                return await self.instances.claim(self.lease.host, definitions, ids=ids)
+            except LeaseLost:
+                raise
+            except StoreError:
+                if delay is None:
+                    raise
+            await trio.sleep(delay)
+            if forgotten := await self._forgotten():
+                return forgotten
+        raise AssertionError
+
+    async def _forgotten(self) -> list[Instance]:
+        """Return the instances that are this host's, and that it does not run."""
+        forgotten: list[Instance] = []
+        before = None
+        while page := await self.instances.select(status=UNFINISHED, before=before, limit=PAGE):
+            forgotten += [
+                each
+                for each in page
+                if each.owner == self.lease.host
+                and each.id not in self.residents
+                and each.id not in self._begins
+            ]
+            before = (page[-1].created_at, page[-1].id)
+        return forgotten
+
+    @contextmanager
+    def _beginning(self, id: str) -> Iterator[None]:
+        """Say that an instance is being recorded, and will be run by whoever does it."""
+        self._begins.add(id)
+        try:
+            yield
+        finally:
+            self._begins.discard(id)
 
     async def _begun(self, new: NewInstance) -> Instance:
         """Record an instance, or find the one that there is, the same."""
@@ -377,14 +430,21 @@ class WorkflowHost:
                 f"{asked.kind} {asked.name!r}",
                 hint="choose another id",
             )
-        codec = self.instances.codec
-        recorded = await self.instances.input(instance.id)
-        if not instance.run and codec.dumps(recorded) != codec.dumps(new.input):
+        if await self._has_other_input(new):
             raise WorkflowStateError(
                 f"{new.id!r} was begun with another input", hint="choose another id"
             )
         if not instance.status.has_ended:
             self._check_runnable(instance)
+
+    async def _has_other_input(self, new: NewInstance) -> bool:
+        """Say whether an instance was begun with another input; once it began anew, who knows."""
+        codec = self.instances.codec
+        recorded = await self.instances.input(new.id)
+        if codec.dumps(recorded) == codec.dumps(new.input):
+            return False
+        latest = await self.instances.get(new.id)  # it may have begun anew meanwhile
+        return latest is not None and not latest.run
 
     def _check_runnable(self, instance: Instance) -> None:
         """Refuse an instance that cannot be run here."""

@@ -162,6 +162,7 @@ class Journal:
         "_entries_later",
         "_inbox",
         "_position",
+        "_spent",
         "_store",
         "_taken",
         "cancelled_by",
@@ -234,7 +235,9 @@ class Journal:
         self._store = store
         self._position = max((entry.position for entry in loaded.entries), default=0)
         self._entries_later: list[Entry] = []
-        self._taken = {entry.mail for entry in loaded.entries if entry.mail}
+        self._spent: frozenset[int] = frozenset()
+        # What is taken back has taken no mail: it is there for whoever does it again.
+        self._taken = {entry.mail for entry in self.entries if entry.mail}
         self._inbox: dict[int, Mail] = {m.seq: m for m in loaded.mail if m.seq not in self._taken}
         self._arrivals = trio.lowlevel.ParkingLot()
 
@@ -423,7 +426,7 @@ class Journal:
 
     def deliver(self, mail: Mail) -> None:
         """Put something into the inbox, unless it is or was there."""
-        if mail.seq not in self._taken:
+        if mail.seq not in self._taken and mail.seq not in self._spent:
             self._inbox[mail.seq] = mail
             self._arrivals.unpark_all()
 
@@ -461,6 +464,10 @@ class Journal:
         """Let nobody else receive it."""
         self._inbox.pop(mail.seq, None)
         self._taken.add(mail.seq)
+
+    def disregard(self, seqs: frozenset[int]) -> None:
+        """Let mail be no news that was taken before the instance began again as new."""
+        self._spent = seqs
 
     @property
     def taken(self) -> frozenset[int]:

@@ -142,6 +142,7 @@ async def live(services: Services, resident: Resident) -> None:
         if isinstance(end, Again):
             hindrance = await started_over(services, resident, end)
             if hindrance is None:
+                resident.spent = end.taken
                 continue
             end = hindrance
         now = trio.current_time()
@@ -206,6 +207,7 @@ async def next_end(services: Services, resident: Resident) -> End:
     journal = Journal(
         loaded, services.instances, services.clock, host=services.host, lease=services.lease()
     )
+    journal.disregard(resident.spent)
     journal.on_entry = recorder(services, resident)
     result: Outcome | None = None
     raised: BaseException | None = None

@@ -31,6 +31,8 @@ class Resident:
         outcome: Set when it has ended.
         failure: Why the host could not go on with it, where that is the reason it was let go.
         is_supervised: Whether a supervisor of the caller's decides what follows a crash.
+        spent: The `seq` of what was taken before it began again as new, and may still be on its way
+            here.
         gone: Set when the host has it no more: it ended, or was let go.
         nudged: Set when something came that must not wait for the next life.
     """
@@ -51,6 +53,7 @@ class Resident:
         "outcome",
         "put_away",
         "runnable",
+        "spent",
         "status",
     )
 
@@ -74,6 +77,7 @@ class Resident:
         self.gone = trio.Event()
         self.nudged = trio.Event()
         self.put_away = False
+        self.spent: frozenset[int] = frozenset()
         self.on_status: Callable[[Resident, InstanceStatus], None] | None = None
         self.on_cancel: Callable[[Resident, Mail], None] | None = None
         self._meanwhile: list[Mail] = []

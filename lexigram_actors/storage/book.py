@@ -613,6 +613,15 @@ def check_count(number: int, what: str) -> None:
         raise TypeError(f"{what} must be an int from 0, of 64 bits, and is {number!r}")
 
 
+TAKEN: Final = "taken"
+"""The kind of mail that only stands for its key."""
+
+
+def without_contents(mail: Mail) -> Mail:
+    """Return what is kept of mail that was taken, as rows have it."""
+    return mail._replace(kind=TAKEN, name="", payload=b"null")
+
+
 def checked_lease(lease: float) -> float:
     """Return the seconds of a lease, which may be infinite, or refuse what is none."""
     is_number = type(lease) is float or type(lease) is int

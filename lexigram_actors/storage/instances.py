@@ -335,7 +335,8 @@ class InstanceStore(Protocol):
     async def start_over(self, id: str, epoch: int, input: Any, taken: Collection[int]) -> None:
         """Begin again with a new input, an empty journal, and the mail that was not `taken` (seqs).
 
-        `run` rises by one, and `copied` is 0.
+        `run` rises by one, and `copied` is 0. Of mail that was taken its key is kept: posted again
+        it is still the same.
         """
         ...
 

@@ -10,7 +10,14 @@ from typing import Final, final
 import trio
 from attrs import define, evolve, field
 
-from lexigram_actors.storage.book import CANCEL, Changes, ends_uncancelled, forked, reopened
+from lexigram_actors.storage.book import (
+    CANCEL,
+    Changes,
+    ends_uncancelled,
+    forked,
+    reopened,
+    without_contents,
+)
 from lexigram_actors.storage.instances import (
     RETRIABLE,
     Definition,
@@ -219,7 +226,7 @@ class MemoryInstanceRows:
         row = self.owned(id, epoch)
         row.input = input
         row.journal.clear()
-        self.remove_mail(row, [seq for seq in taken if seq in row.mail])
+        self.put_aside(row, [seq for seq in taken if seq in row.mail])
         row.instance = evolve(row.instance, run=row.instance.run + 1, copied=0)
 
     def owned(self, id: str, epoch: int) -> MemoryInstance:
@@ -391,6 +398,13 @@ class MemoryInstanceRows:
     def remove(self, row: MemoryInstance) -> None:
         self.remove_mail(row, list(row.mail))
         del self.tables.instances[row.instance.id]
+
+    def put_aside(self, row: MemoryInstance, seqs: Collection[int]) -> None:
+        """Remove mail, but keep what has a key: posted again it is still the same."""
+        self.remove_mail(row, [seq for seq in seqs if row.mail[seq].key is None])
+        for seq in seqs:
+            if seq in row.mail:
+                row.mail[seq] = self.tables.mail[seq] = without_contents(row.mail[seq])
 
     def remove_mail(self, row: MemoryInstance, seqs: Collection[int]) -> None:
         for seq in seqs:

@@ -123,6 +123,10 @@ class Life:
         self._breaks_commit = how == "inside"
         try:
             answer = await perform()
+        except Exception:
+            # Refused by itself: there is nothing to report wrongly.
+            self.is_struck = self.is_struck or how == "reported"
+            raise
         finally:
             # Also when another task's call was the end while this one was under way.
             if self.is_dead or how in ("inside", "after"):

@@ -16,7 +16,14 @@ from zlib import crc32
 from attrs import evolve
 
 from lexigram_actors.errors import StoreCorruptedError
-from lexigram_actors.storage.book import CANCEL, Changes, ends_uncancelled, forked, reopened
+from lexigram_actors.storage.book import (
+    CANCEL,
+    Changes,
+    ends_uncancelled,
+    forked,
+    reopened,
+    without_contents,
+)
 from lexigram_actors.storage.instances import (
     RETRIABLE,
     Definition,
@@ -100,6 +107,7 @@ POST: Final = f"INSERT INTO mail ({MAIL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # no
 LAST_MAIL: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'mail'"
 MAIL_BY_KEY: Final = f"SELECT {MAIL} FROM mail WHERE instance = ? AND key = ?"  # noqa: S608
 MAIL_OF: Final = f"SELECT {MAIL} FROM mail WHERE instance = ? ORDER BY seq"  # noqa: S608
+MAIL_OF_SEQ: Final = f"SELECT {MAIL} FROM mail WHERE instance = ? AND seq = ?"  # noqa: S608
 MAIL_OF_KIND: Final = "SELECT 1 FROM mail WHERE instance = ? AND kind = ?"
 MAIL_AFTER: Final = f"SELECT {MAIL} FROM mail WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 
@@ -320,7 +328,19 @@ def start_over(
     put_input(connection, id, input)
     connection.execute("DELETE FROM journal WHERE instance = ?", (id,))
     for seq in taken:
-        connection.execute("DELETE FROM mail WHERE seq = ? AND instance = ?", (seq, id))
+        put_aside(connection, id, seq)
+
+
+def put_aside(connection: apsw.Connection, id: str, seq: int) -> None:
+    """Remove mail, but keep what has a key: posted again it is still the same."""
+    row = connection.execute(MAIL_OF_SEQ, (id, seq)).fetchone()
+    if row is None:
+        return
+    connection.execute("DELETE FROM mail WHERE seq = ?", (seq,))
+    mail = mail_of(row)
+    if mail.key is not None:
+        mail = without_contents(mail)
+        connection.execute(POST, (*mail, mail_checksum(mail)))
 
 
 # --- anybody ------------------------------------------------------------------------------------
