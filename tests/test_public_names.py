@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -408,3 +410,24 @@ class Case:
 def test_a_configuration_has_the_fields_and_defaults_of_the_reference(case: Case) -> None:
     made = case.config()
     assert {f.name: getattr(made, f.name) for f in attrs.fields(case.config)} == case.defaults
+
+
+def test_type_checkers_see_the_names_that_there_are() -> None:
+    stub = ast.parse(Path(lexigram_actors.__file__).with_suffix(".pyi").read_text("utf-8"))
+    seen = {
+        each.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for each in node.names
+    }
+    there = {name: f"lexigram_actors.{home}" for name, home in lexigram_actors.MODULE_OF.items()}
+    assert seen == there
+    (listed,) = (node.value for node in stub.body if isinstance(node, ast.Assign))
+    assert sorted(ast.literal_eval(listed)) == sorted(lexigram_actors.__all__)
+
+
+def test_a_name_that_there_is_not_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        lexigram_actors.nonsense  # noqa: B018
+    assert "open_host" in dir(lexigram_actors)
+    assert lexigram_actors.graph.WorkflowBuilder is lexigram_actors.WorkflowBuilder
