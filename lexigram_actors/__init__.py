@@ -141,23 +141,15 @@ HOMES: Final = {
         "WorkflowState",
         "emit_token",
     ),
-    "host": (
-        "HistoryEntry",
-        "InstanceTree",
-        "Journal",
-        "Operator",
-        "Question",
-        "Resumable",
-        "RunContext",
-        "Runnable",
-        "StepInfo",
-        "WorkflowHandle",
-        "WorkflowHost",
-        "current_step",
-        "open_host",
-        "run_actor",
-        "run_supervised",
-    ),
+    "host.actors": ("run_actor", "run_supervised"),
+    "host.handle": ("WorkflowHandle",),
+    "host.history": ("HistoryEntry",),
+    "host.host": ("WorkflowHost",),
+    "host.journal": ("Journal", "Question"),
+    "host.opening": ("open_host",),
+    "host.operator": ("InstanceTree", "Operator"),
+    "host.seam": ("Resumable", "RunContext", "Runnable"),
+    "host.steps": ("StepInfo", "current_step"),
     "kernel": (
         "Actor",
         "ActorContext",
@@ -248,7 +240,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"{__name__}.{module}"), name)
         globals()[name] = value
         return value
-    if name in HOMES:
+    if any(home.partition(".")[0] == name for home in HOMES):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

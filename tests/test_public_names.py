@@ -298,7 +298,7 @@ def test_the_list_of_public_names_is_true_and_sorted() -> None:
         assert getattr(lexigram_actors, name) is not None
 
 
-@pytest.mark.parametrize("kind", ["graph", "pipeline", "host"])
+@pytest.mark.parametrize("kind", ["graph", "pipeline"])
 def test_what_a_kind_lists_as_public_is_importable_flat(kind: str) -> None:
     module = importlib.import_module(f"lexigram_actors.{kind}")
     for name in module.__all__:

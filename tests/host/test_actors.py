@@ -25,7 +25,7 @@ from lexigram_actors import (
     open_system,
     step,
 )
-from lexigram_actors.host import run_actor, run_supervised
+from lexigram_actors.host.actors import run_actor, run_supervised
 
 
 def graph(node: Any) -> WorkflowEngine:

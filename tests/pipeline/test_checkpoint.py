@@ -18,7 +18,7 @@ from lexigram_actors import (
     WorkflowStateError,
     open_store,
 )
-from lexigram_actors.host import RunContext
+from lexigram_actors.host.seam import RunContext
 from lexigram_actors.pipeline import ConditionalStep, ParallelStep, Pipeline, PipelineContext, step
 from lexigram_actors.storage import MemoryStore
 from tests.pipeline.helpers import Notes, reason, records

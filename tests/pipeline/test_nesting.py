@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from lexigram_actors import Err, HumanInputRequiredError, Ok, PipelineExecutionError
-from lexigram_actors.host import RunContext, Runnable
+from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.pipeline import (
     ConditionalStep,
     FunctionStep,
