@@ -233,6 +233,10 @@ MODULE_OF: Final = {name: module for module, names in HOMES.items() for name in 
 __all__ = sorted(MODULE_OF)
 
 
+# Before anything else imports the part of that name, which would hide the decorator.
+from lexigram_actors.workflow.decorators import workflow as workflow  # noqa: E402
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name, or a part of the package, when it is first asked for."""
     module = MODULE_OF.get(name)

@@ -142,6 +142,12 @@ GRAPH_DEFAULTS = {
 }
 
 SIGNATURES = {
+    # --- durable functions
+    "workflow": "name=None, *, timeout=None, retries=0",
+    "WorkflowDefinition": "name, steps=N, version=1",
+    "WorkflowInstance": "instance_id, workflow_name, definition_version",
+    "WorkflowInstance.create": "definition",
+    "WorkflowInstance.validate_definition_version": "definition",
     # --- graphs
     "AbstractWorkflowNode": "name, node_type=NodeType.CUSTOM",
     "AbstractWorkflowNode.execute": "state",
@@ -309,7 +315,7 @@ def test_what_a_kind_lists_as_public_is_importable_flat(kind: str) -> None:
 def parameters_of(path: str) -> list[inspect.Parameter]:
     found = find(path)
     listed = list(inspect.signature(found).parameters.values())
-    is_method = "." in path and not isinstance(found, type)
+    is_method = "." in path and not isinstance(found, type) and not inspect.ismethod(found)
     return listed[1:] if is_method else listed
 
 
