@@ -201,7 +201,7 @@ class Operator:
         path = chosen[0].id
         refused = sum(entry.kind == "refused" and entry.path == path for entry in entries)
         # Of two answers the first counts, also before it is taken.
-        mail = await self._post(id, "answer", path, value, f"answer:{refused}:{path}")
+        mail = await self._post(id, "answer", path, value, f"lexigram:answer:{refused}:{path}")
         if mail.payload != value:
             raise WorkflowStateError(f"{path!r} of instance {id!r} was answered already")
         return mail

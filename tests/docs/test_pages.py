@@ -7,6 +7,11 @@ import tomllib
 from pathlib import Path
 
 import lexigram_actors
+from lexigram_actors import InstanceStatus, testing
+from lexigram_actors.host.journal import VOID
+from lexigram_actors.host.record import RECORD
+from lexigram_actors.workflow.function import DEADLINE, RETRY
+from lexigram_actors.workflow.replay import CUT, MARK, NOUNS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -39,6 +44,20 @@ def test_the_reference_describes_every_public_name() -> None:
     text = "\n".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md"))
     missing = [name for name in lexigram_actors.__all__ if not re.search(rf"\b{name}\b", text)]
     assert missing == []
+
+
+def test_the_reference_describes_every_name_of_the_kit_for_tests() -> None:
+    text = (DOCS / "reference" / "testing.md").read_text("utf-8")
+    missing = [name for name in testing.__all__ if not re.search(rf"\b{name}\b", text)]
+    assert missing == []
+
+
+def test_the_reference_has_every_state_and_every_kind_of_entry() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|", (DOCS / "reference" / "host.md").read_text("utf-8"), re.MULTILINE
+    )
+    kinds = {*NOUNS, CUT, MARK, DEADLINE, RETRY, VOID, RECORD}
+    assert {status.value for status in InstanceStatus} | kinds == set(rows)
 
 
 def test_every_fragment_is_of_a_kind_that_towncrier_knows() -> None:
