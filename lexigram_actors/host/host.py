@@ -239,10 +239,14 @@ class WorkflowHost:
         """
         return self.bus.subscribe(*types, bound=bound)
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody watches."""
+        return self.bus.subscribers > 0
+
     def publish(self, event: object) -> None:
         """Tell whoever watches."""
-        if self.bus.subscribers:
-            self.bus.publish(event)
+        self.bus.publish(event)
 
     # --- acting on instances
 

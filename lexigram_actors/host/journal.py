@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any, Final, Protocol, final
 
 import trio
@@ -95,6 +96,11 @@ class Surroundings(Protocol):
 
     def handle(self, id: str) -> Handle:
         """Return the handle of an instance that there is, or may be."""
+        ...
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens."""
         ...
 
     def publish(self, event: object) -> None:
@@ -206,7 +212,8 @@ class Journal:
         self.epoch = loaded.instance.epoch
         self.clock = clock
         self.host = host
-        self.lease = lease
+        # One that lasts for good is not looked at: that would cost a microsecond a step.
+        self.lease = None if lease is None or lease.deadline == inf else lease
         self.entries: list[Entry] = standing(loaded.entries)
         """What stands, in order; grows with what is appended."""
         self.record = JournalRecord(self)

@@ -239,7 +239,8 @@ def recorder(services: Services, resident: Resident) -> Callable[[Entry], None]:
     """Return what publishes that something was recorded."""
 
     def publish(entry: Entry) -> None:
-        services.host.publish(WorkflowRecordedEvent(resident.id, entry.path, entry.kind))
+        if services.host.has_listeners:  # on the path of every step
+            services.host.publish(WorkflowRecordedEvent(resident.id, entry.path, entry.kind))
 
     return publish
 
