@@ -110,7 +110,7 @@ class WorkflowStatusEvent:
 
 @frozen
 class WorkflowRecordedEvent:
-    """An instance recorded something: it is durable, whatever happens now.
+    """An instance recorded something: it is durable, or will be with the next that is.
 
     `path` is where in the definition, and `kind` which sort, as in its history.
     """

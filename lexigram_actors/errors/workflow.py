@@ -173,8 +173,9 @@ class WorkflowVersionMismatchError(WorkflowError):
 class NonDeterminismError(WorkflowError):
     """A replay did something else than was recorded at the same place; nothing was written.
 
-    `recorded` is what the journal has at `path`, `found` what the code asked for now. Guard the
-    change with `patched(id)`, or let old instances finish under the old code.
+    `path` is where the code is now, `found` what it asked for there, and `recorded` what the
+    journal has instead, as next in that scope. Guard the change with `patched(id)`, or let old
+    instances finish under the old code.
     """
 
     code = "LEX_ERR_WF_026"

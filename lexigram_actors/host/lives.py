@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 Outcome = Result[Any, Exception]
 
+LONGEST_NOTE: Final = 200
+
 HOPELESS: Final = (
     HumanInputRequiredError,
     NonDeterminismError,
@@ -314,7 +316,12 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> None:
         outcome = outcome_of(ended.result)
         try:
             await services.instances.end(
-                instance.id, instance.epoch, ended.status, outcome, entries=ended.unwritten
+                instance.id,
+                instance.epoch,
+                ended.status,
+                outcome,
+                note=note_of(ended.result),
+                entries=ended.unwritten,
             )
             break
         except NotStorableError as error:
@@ -334,7 +341,12 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> None:
             if resident.put_away:
                 return
     resident.outcome = result_of(outcome)
-    resident.set_status(ended.status)
+    resident.set_status(ended.status, note_of(ended.result))
+
+
+def note_of(result: Outcome) -> str:
+    """Return why an instance ended as it did, in a line; nothing where all went well."""
+    return "" if result.is_ok() else describe(result.unwrap_err())[:LONGEST_NOTE]
 
 
 async def cancel_reason(services: Services, resident: Resident) -> str:

@@ -126,6 +126,8 @@ async def begin(host: WorkflowHost, name: str, retention: float | None) -> None:
 
 async def close(host: WorkflowHost, grace: float) -> None:
     """Put every instance away; what is under way has `grace` seconds to end and be recorded."""
+    with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
+        await write_statuses(host)  # while those who wait still say so
     residents = host.begin_closing()
     with trio.CancelScope(shield=True), trio.move_on_after(grace):
         for resident in residents:
@@ -207,18 +209,23 @@ async def save_statuses(context: ActorContext[Any], host: WorkflowHost) -> None:
         await host.has_changed.wait()
         host.has_changed = trio.Event()
         await trio.sleep(FLUSH_DELAY)
-        residents, host.changed = host.changed, {}
-        changes = {
-            id: (each.instance.epoch, each.status.value, each.note)
-            for id, each in residents.items()
-            if each.has_unsaved_status
-        }
-        if not changes:
-            continue
-        try:
-            await host.instances.mark(changes)
-        except StoreError as error:
-            logger.warning("host %s: statuses are not written: %s", host.lease.host, error)
+        await write_statuses(host)
+
+
+async def write_statuses(host: WorkflowHost) -> None:
+    """Write the statuses that are not written yet."""
+    residents, host.changed = host.changed, {}
+    changes = {
+        id: (each.instance.epoch, each.status.value, each.note)
+        for id, each in residents.items()
+        if each.has_unsaved_status
+    }
+    if not changes:
+        return
+    try:
+        await host.instances.mark(changes)
+    except StoreError as error:
+        logger.warning("host %s: statuses are not written: %s", host.lease.host, error)
 
 
 async def cancel_children(context: ActorContext[Any], host: WorkflowHost) -> None:

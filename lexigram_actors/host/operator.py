@@ -174,9 +174,7 @@ class Operator:
             WorkflowStateError: The instance has ended.
             NotStorableError: The payload has no stored form.
         """
-        return await self._post(
-            id, "signal", name, payload, None if key is None else f"signal:{key}"
-        )
+        return await self._post(id, "signal", name, payload, key)
 
     async def answer(self, id: str, value: Any, *, question: str | None = None) -> Mail:
         """Post the answer to a question; durable on return.

@@ -28,6 +28,7 @@ from lexigram_actors.errors import (
     WorkflowFailedError,
     WorkflowStepError,
     WorkflowTimeoutError,
+    describe,
     text_of,
 )
 from lexigram_actors.errors.base import json_safe
@@ -76,9 +77,12 @@ def error_record(error: object) -> ErrorRecord:
     if isinstance(error, WorkflowFailedError):
         return _record_again(error)
     name = type(error).__name__
-    message = _text(text_of(error)) or name
     if not isinstance(error, LexigramError):
-        return ErrorRecord(type=name, code="", message=message, details={}, hint=None)
+        # With its class: that of a KeyError would be a key, and nothing else.
+        return ErrorRecord(
+            type=name, code="", message=_text(describe(error)), details={}, hint=None
+        )
+    message = _text(text_of(error)) or name
     details = {**error.details, **_fields_of(error)}
     if not _is_rebuilt(error.code, details):
         details["code"] = error.code

@@ -80,7 +80,8 @@ def check_runnable(candidate: object) -> None:
     """
     if not isinstance(candidate, Runnable) or isinstance(candidate, type):
         raise TypeError(
-            "expected a Runnable (a pipeline, an engine, runner.as_runnable()), "
+            "expected a Runnable (a pipeline, an engine, runner.as_runnable(), "
+            "operation.as_runnable(name)) or, in a host, a function marked @workflow, "
             f"not {given(candidate)}"
         )
 

@@ -23,7 +23,6 @@ from lexigram_actors.errors import (
 from lexigram_actors.events import (
     WorkflowCompletedEvent,
     WorkflowCrashedEvent,
-    WorkflowFailedEvent,
     WorkflowRecordedEvent,
     WorkflowStartedEvent,
 )

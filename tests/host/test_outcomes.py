@@ -20,6 +20,7 @@ from lexigram_actors.errors import (
     WorkflowFailedError,
     WorkflowStepError,
     WorkflowTimeoutError,
+    describe,
 )
 from lexigram_actors.host.outcomes import (
     LARGEST_DETAILS,
@@ -98,7 +99,7 @@ def test_any_other_failure_is_told_plainly(error: object, name: str, code: str |
     assert type(found) is WorkflowFailedError
     assert found.error_type == name
     assert str(found.details.get("code")).endswith(code or "None")
-    assert found.message == (error.message if isinstance(error, LexigramError) else str(error))
+    assert found.message == (error.message if isinstance(error, LexigramError) else describe(error))
 
 
 def test_an_error_without_a_message_is_told_by_its_class() -> None:

@@ -96,7 +96,7 @@ def occupied(path: str, owner: dict[str, str]) -> StoreError:
     return StoreError(
         f"{path}: {who} runs the instances in this file, and only one process at a time can",
         details=owner,
-        hint="stop the other one; to begin, signal and watch instances no host is needed",
+        hint="stop the other one; to look at instances, signal and answer them, no host is needed",
     )
 
 
