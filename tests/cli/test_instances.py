@@ -294,7 +294,8 @@ def test_what_is_wanted_of_an_instance_is_posted(desk: Desk) -> None:
     assert desk.json("signal", "a", "note", "in words", "--key", "k")["mail"]["key"] == "k"
     assert desk("signal", "a", "bare").code == 0
     assert desk("answer", "a", "-5").code == 0
-    assert desk("answer", "a", "true", "--question", "ask").code == 0
+    assert desk("answer", "a", "-5", "--question", "ask").code == 0  # the same once more
+    assert desk("answer", "a", "true").code == 3  # the first counts
     assert desk("pause", "a").code == 0
     assert desk("resume", "a").code == 0
     assert desk("cancel", "a", "--grace", "0").code == 0
@@ -303,7 +304,6 @@ def test_what_is_wanted_of_an_instance_is_posted(desk: Desk) -> None:
         ("signal", "note", "in words"),
         ("signal", "bare", None),
         ("answer", "ask", -5),
-        ("answer", "ask", True),
         ("pause", "", None),
         ("resume", "", None),
         ("cancel", "cancelled", {"grace": 0.0}),
