@@ -350,7 +350,7 @@ class Journal:
             return
         try:
             await self._try_to_write(self._store, entries)
-        except trio.Cancelled:
+        except trio.Cancelled:  # noqa: ASYNC103 - it comes again at the next checkpoint
             # What is to be recorded has happened. Written twice it is still there once.
             with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
                 await self._try_to_write(self._store, entries)
