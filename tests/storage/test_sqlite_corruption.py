@@ -195,3 +195,16 @@ async def test_the_check_at_opening_finds_an_index_that_lost_a_key(
     with pytest.raises(StoreCorruptedError, match="damaged"):
         async with SQLiteStore(path):
             pass
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_text_that_is_none_is_damage(tmp_path: Path, inline: bool) -> None:
+    path = tmp_path / "flows.db"
+    async with SQLiteStore(path):
+        pass
+    whole = path.read_bytes()
+    assert whole.count(b"outcome_checksum") == 1
+    path.write_bytes(whole.replace(b"outcome_checksum", b"outcome_\xe3hecksum"))
+    with pytest.raises(StoreCorruptedError, match="damaged"):
+        async with SQLiteStore(path, inline=inline):
+            pass

@@ -35,9 +35,13 @@ ADVICE: Final[Mapping[type[apsw.Error], tuple[str, str]]] = {
 }
 
 
+DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
+"""The last: text that is none, which SQLite hands out as it is."""
+
+
 def store_error(error: BaseException, path: str) -> BaseException:
     """Return SQLite's or the system's error as a `StoreError`; any other as it is."""
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+    if isinstance(error, DAMAGE):
         return StoreCorruptedError(f"{path} is damaged: {error}", hint=REMEDY, cause=error)
     if isinstance(error, apsw.Error):
         said, hint = ADVICE.get(type(error), ("SQLite refused", "see the cause"))
