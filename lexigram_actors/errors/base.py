@@ -205,7 +205,7 @@ def json_safe(value: object, depth: int = 0) -> Any:
         return str.__str__(value).encode("utf-8", "backslashreplace").decode()
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
+    if isinstance(value, int) and -(2**63) <= value < 2**63:  # what any store takes as well
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)

@@ -30,8 +30,8 @@ class MemoryRows:
 
     __slots__ = ("rows", "writes_until_sweep")
 
-    def __init__(self) -> None:
-        self.rows: dict[str, tuple[bytes, float | None]] = {}
+    def __init__(self, rows: dict[str, tuple[bytes, float | None]]) -> None:
+        self.rows = rows
         self.writes_until_sweep = FEWEST_WRITES_BETWEEN_SWEEPS
 
     async def read(self, key: str, now: float) -> bytes | None:
@@ -64,7 +64,8 @@ class MemoryRows:
 
     def sweep(self, now: float) -> None:
         """Drop what has expired."""
-        self.rows = {key: row for key, row in self.rows.items() if is_live(row, now)}
+        for key in [key for key, row in self.rows.items() if not is_live(row, now)]:
+            del self.rows[key]
         self.writes_until_sweep = max(len(self.rows), FEWEST_WRITES_BETWEEN_SWEEPS)
 
 
@@ -87,7 +88,7 @@ class MemoryStore:
     Args:
         codec: Holds your registered types and the limits. None: a plain one.
         clock: Returns wall time in seconds; times to live and leases are judged by it.
-        tables: The instances of an earlier store, `earlier.tables`, to play a process that died
+        tables: What an earlier store had, `earlier.tables`, to play a process that died
             and came back: its hosts are gone. None: there are none.
     """
 
@@ -103,7 +104,7 @@ class MemoryStore:
         codec = Codec() if codec is None else codec
         self.tables = MemoryTables() if tables is None else tables
         self.tables.hosts.clear()  # those of a process that died
-        self._cache = KeyValueCache(MemoryRows(), codec, clock)
+        self._cache = KeyValueCache(MemoryRows(self.tables.cache), codec, clock)
         self._instances = InstanceBook(
             MemoryInstanceRows(self.tables), codec, clock, lease=math.inf, poll=math.inf
         )

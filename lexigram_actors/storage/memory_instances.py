@@ -62,7 +62,7 @@ class MemoryInstance:
 @final
 @define(eq=False)
 class MemoryTables:
-    """What a `MemoryStore` keeps of instances.
+    """What a `MemoryStore` keeps.
 
     Given to another `MemoryStore` it plays the disk of a process that died and came back:
     `MemoryStore(tables=store.tables)`. Whoever makes it closes nothing.
@@ -72,6 +72,7 @@ class MemoryTables:
     mail: dict[int, Mail] = field(factory=dict, repr=False)  # by seq, which rises
     hosts: dict[str, float] = field(factory=dict, repr=False)  # until when each has its lease
     last_mail: int = 0
+    cache: dict[str, tuple[bytes, float | None]] = field(factory=dict, repr=False)
 
 
 @final

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import trio
-from attrs import frozen
 
-from lexigram_actors.storage.instances import InstanceStore
 from lexigram_actors.storage.memory import MemoryStore
 from lexigram_actors.storage.memory_instances import MemoryTables
-from lexigram_actors.storage.ports import CacheBackendProtocol, Store
+from lexigram_actors.storage.ports import Store
 from lexigram_actors.storage.sqlite.store import SQLiteStore
 from lexigram_actors.testing.clock import VirtualTime
 from lexigram_actors.testing.faults import CrashPoint, FaultyStore, Life
@@ -35,15 +33,6 @@ def is_excused(error: BaseException, life: Life) -> bool:
     if isinstance(error, KeyboardInterrupt | Stuck):
         return False
     return life.is_dead or (life.is_struck and isinstance(error, Exception))
-
-
-@final
-@frozen
-class Views:
-    """A store put together."""
-
-    cache: CacheBackendProtocol
-    instances: InstanceStore
 
 
 @final
@@ -78,7 +67,6 @@ class World:
         self.result: Any = None
         self._path = None if folder is None or kind == "memory" else Path(folder) / "world.db"
         self._tables = MemoryTables()
-        self._memory = MemoryStore(tables=self._tables, clock=self.time)
         self._store: FaultyStore | None = None
 
     # --- for the program and for checks
@@ -213,8 +201,7 @@ class World:
     @asynccontextmanager
     async def _opened(self, life: Life, inline: bool) -> AsyncIterator[Store]:
         if self._path is None:
-            anew = MemoryStore(tables=self._tables, clock=self.time)
-            yield Views(self._memory.cache, anew.instances)
+            yield MemoryStore(tables=self._tables, clock=self.time)
             return
         # A process that dies takes nothing with it that was committed; only a power loss would.
         store = SQLiteStore(self._path, synchronous="normal", inline=inline, clock=self.time)
