@@ -10,7 +10,7 @@ from trio_util import AsyncValue
 
 from lexigram_actors.checks import number, require
 from lexigram_actors.errors import WorkflowStateError
-from lexigram_actors.events import Subscription
+from lexigram_actors.events import Subscription, WorkflowRecordedEvent, WorkflowStatusEvent
 from lexigram_actors.host.history import HistoryEntry
 from lexigram_actors.host.journal import Question
 from lexigram_actors.invoking import invoke
@@ -19,6 +19,9 @@ from lexigram_actors.storage.instances import Instance, InstanceStatus
 
 if TYPE_CHECKING:
     from lexigram_actors.host.host import WorkflowHost
+
+LONGEST_LOOK = 5.0
+"""Seconds between two looks at an instance that is not here, where a host polls more rarely."""
 
 REPORTED_AFTER = 5.0
 """Seconds past its grace after which an instance that does not end is reported."""
@@ -68,6 +71,21 @@ class WorkflowHandle:
     async def questions(self) -> list[Question]:
         """Return what people are asked and have not answered."""
         return await self._host.operator.questions(self.id)
+
+    async def wait_question(self) -> Question:
+        """Wait until a person is asked something, and return the first that is open.
+
+        Raises:
+            WorkflowStateError: The instance ends, and asks nothing.
+        """
+        async with self.events(WorkflowRecordedEvent, WorkflowStatusEvent) as news:
+            while True:
+                if asked := await self.questions():
+                    return asked[0]
+                if (await self.describe()).status.has_ended:
+                    raise WorkflowStateError(f"instance {self.id!r} has ended, and asks nothing")
+                with trio.move_on_after(min(self._host.poll, LONGEST_LOOK)):
+                    await anext(news)
 
     def events(self, *types: type[Any], bound: int = 1024) -> Subscription[Any]:
         """Watch what happens to it, as `host.events` does for all."""

@@ -42,7 +42,7 @@ from lexigram_actors.events import (
     WorkflowStatusEvent,
 )
 from lexigram_actors.host.definitions import Definitions
-from lexigram_actors.host.handle import WorkflowHandle, wait_gone
+from lexigram_actors.host.handle import LONGEST_LOOK, WorkflowHandle, wait_gone
 from lexigram_actors.host.journal import RETRY_DELAYS
 from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy, Services, live
@@ -64,9 +64,6 @@ from lexigram_actors.storage.ports import Store
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-LONGEST_LOOK: Final = 5.0
-"""Seconds between two looks at an instance that is not here, where a host polls more rarely."""
 
 
 PAGE: Final = 1000

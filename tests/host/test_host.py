@@ -443,6 +443,22 @@ async def test_answers_are_checked_before_they_are_taken(
             await handle.answer(4)
 
 
+async def test_a_question_can_be_waited_for(hosting: Hosting, autojump_clock: MockClock) -> None:
+    @workflow
+    async def flow(ctx: WorkflowContext) -> Any:
+        await ctx.sleep(60)
+        return await ctx.ask_human("how many?", schema=int)
+
+    async with hosting(flow) as host:
+        handle = await host.start(flow, id="a")
+        question = await handle.wait_question()
+        assert question.prompt == "how many?"
+        await handle.answer(3, question=question.id)
+        await handle.result()
+        with pytest.raises(WorkflowStateError):
+            await handle.wait_question()
+
+
 async def test_queries_are_answered_while_it_runs(
     hosting: Hosting, autojump_clock: MockClock
 ) -> None:
