@@ -51,15 +51,15 @@ def _dispatch(arguments: Sequence[str], terminal: Terminal) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except CycloptsError as problem:
-        raise _option_error(problem) from problem
+        raise _option_error(problem, arguments) from problem
     return EXIT_OK if code is None else int(code)
 
 
-def _option_error(problem: CycloptsError) -> OptionError:
+def _option_error(problem: CycloptsError, arguments: Sequence[str]) -> OptionError:
     hint = f"{PROGRAM} --help"
     if problem.command_chain:
         hint = " ".join([PROGRAM, *problem.command_chain, "--help"])
-    if problem.unused_tokens and len(problem.unused_tokens) > 1:
+    if problem.unused_tokens and len(problem.unused_tokens) > 1 and "--items" in arguments:
         hint = "quote a pattern, or the shell puts all matches in its place: --items 'data/*.txt'"
     return OptionError(str(problem), hint=hint)
 

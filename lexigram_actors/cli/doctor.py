@@ -11,11 +11,12 @@ from lexigram_actors.cli.console import Terminal
 from lexigram_actors.cli.errors import EXIT_OK
 from lexigram_actors.cli.examining import (
     CURRENT_VERSION,
+    NAMED,
     ExaminedFile,
     Finding,
-    RunningHost,
     examine,
     file_findings,
+    named,
 )
 from lexigram_actors.cli.instances import counts_text
 from lexigram_actors.cli.showing import definition_text, one_line, print_facts, say
@@ -30,15 +31,13 @@ from lexigram_actors.storage.instances import (
     InstanceStore,
     Loaded,
 )
-from lexigram_actors.storage.sqlite.schema import REMEDY
+from lexigram_actors.storage.sqlite.verifying import Damage
 
 EXIT_FOUND = 1
 
 PAGE = 100
 MOST_READ = 10_000
 """Instances that have not ended, of which the journals are read."""
-NAMED = 5
-"""Instances that a finding names."""
 
 UNFINISHED = frozenset(InstanceStatus) - ENDED
 
@@ -48,7 +47,6 @@ class Read:
     """What was read of the instances that have not ended."""
 
     instances: Sequence[Instance]
-    damaged: Sequence[str]
     questions: int
     left_out: bool
 
@@ -64,12 +62,18 @@ async def run_doctor(store: str, terminal: Terminal) -> int:
     findings = file_findings(file)
     questions = 0
     if file.version == CURRENT_VERSION:
-        async with opened(store) as open_one:
-            counts = await open_one.instances.count()
-            read = await read_unfinished(open_one.instances)
-            failed = await open_one.instances.select(status=RETRIABLE, limit=NAMED)
-        questions = read.questions
-        findings += instance_findings(counts, failed, read, file.host, store)
+        try:
+            async with opened(store) as open_one:
+                counts = await open_one.instances.count()
+                read = await read_unfinished(open_one.instances)
+                failed = await open_one.instances.select(status=RETRIABLE, limit=NAMED)
+        except StoreCorruptedError:
+            # Rows that cannot be listed. Which they are is known; what else there is, is not.
+            if file.damage == Damage():
+                raise
+        else:
+            questions = read.questions
+            findings += instance_findings(counts, failed, read, file, store)
     _tell(terminal, file, questions, counts, findings)
     return EXIT_FOUND if findings else EXIT_OK
 
@@ -78,9 +82,8 @@ async def run_doctor(store: str, terminal: Terminal) -> int:
 
 
 async def read_unfinished(instances: InstanceStore) -> Read:
-    """Read the instances that have not ended with their journals, which checks every row."""
+    """Read the instances that have not ended with their journals."""
     found: list[Instance] = []
-    damaged: list[str] = []
     questions = 0
     before: tuple[float, str] | None = None
     while len(found) < MOST_READ:
@@ -89,14 +92,14 @@ async def read_unfinished(instances: InstanceStore) -> Read:
             try:
                 loaded = await instances.load(instance.id)
             except StoreCorruptedError:
-                damaged.append(instance.id)
+                pass  # it was found by its checksum before
             else:
                 questions += _questions_of(loaded)
         found += page
         if len(page) < PAGE:
-            return Read(found, damaged, questions, left_out=False)
+            return Read(found, questions, left_out=False)
         before = (page[-1].created_at, page[-1].id)
-    return Read(found, damaged, questions, left_out=True)
+    return Read(found, questions, left_out=True)
 
 
 def _questions_of(loaded: Loaded | None) -> int:
@@ -107,13 +110,11 @@ def instance_findings(
     counts: dict[InstanceStatus, int],
     failed: Sequence[Instance],
     read: Read,
-    host: RunningHost | None,
+    file: ExaminedFile,
     store: str,
 ) -> list[Finding]:
     """Judge what was read."""
     findings: list[Finding] = []
-    if read.damaged:
-        findings.append(Finding(f"what is recorded of {named(read.damaged)} is damaged", REMEDY))
     stopped = sum(counts.get(each, 0) for each in RETRIABLE)
     if stopped:
         findings.append(
@@ -122,8 +123,10 @@ def instance_findings(
                 f"see why: {command_line('show', 'ID', store=store)}; then retry, fork or delete",
             )
         )
-    alone = [each for each in read.instances if host is None or each.owner != host.name]
-    if host is None and alone:
+    alone = [each for each in read.instances if file.host is None or each.owner not in file.hosts]
+    if file.lock_problem:
+        pass  # it cannot be said who runs them
+    elif file.host is None and alone:
         findings.append(
             Finding(
                 f"{len(alone):,} have not ended, and no host runs: "
@@ -136,7 +139,8 @@ def instance_findings(
             Finding(
                 f"{len(alone):,} have not ended, and are not run by the host that runs: "
                 + ", ".join(definitions_of(alone)),
-                f"register these definitions, in these versions, with host {host and host.name!r}",
+                "register these definitions, in these versions, with host "
+                + " or ".join(repr(one_line(each)) for each in sorted(file.hosts)),
             )
         )
     if read.left_out:
@@ -149,11 +153,11 @@ def instance_findings(
     return findings
 
 
-def named(ids: Sequence[str], total: int | None = None) -> str:
-    """Return the first of some ids, and how many more there are."""
-    shown = ", ".join(one_line(each) for each in ids[:NAMED])
-    more = (len(ids) if total is None else total) - min(len(ids), NAMED)
-    return f"{shown} and {more:,} more" if more > 0 else shown
+def host_text(file: ExaminedFile) -> str:
+    """Say which host has the file."""
+    if file.host is not None:
+        return one_line(file.host.text)
+    return "not known" if file.lock_problem else "none runs"
 
 
 def definitions_of(instances: Sequence[Instance]) -> list[str]:
@@ -175,7 +179,7 @@ def _tell(
         ("file", one_line(file.path)),
         ("size", f"{file.bytes:,} bytes, and {file.log_bytes:,} in its log"),
         ("structure", f"whole; schema version {file.version}"),
-        ("host", "none runs" if file.host is None else one_line(file.host.text)),
+        ("host", host_text(file)),
         ("instances", counts_text(counts)),
         ("open questions", f"{questions:,}"),
     ]

@@ -13,7 +13,9 @@ from lexigram_actors.storage.instances import InstanceStatus
 
 StoreUrl = Annotated[str, Parameter(env_var=STORE_VARIABLE)]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
-Value = Annotated[str, Parameter(allow_leading_hyphen=True)]
+# What a program made up, and an operator copies, may begin with a hyphen.
+Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+OptionalText = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Statuses = Annotated[list[InstanceStatus] | None, Parameter(negative="")]
 
 
@@ -29,11 +31,11 @@ def _add_running(app: App, terminal: Terminal) -> None:
     @app.command
     async def run(
         target: str,
-        input: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+        input: OptionalText = None,
         /,
         *,
         store: StoreUrl,
-        id: str | None = None,
+        id: OptionalText = None,
         as_json: Json = False,
     ) -> int:
         """Run a workflow until it ends, and print what it returned.
@@ -78,7 +80,7 @@ def _add_looking(app: App, terminal: Terminal) -> None:
         *,
         store: StoreUrl,
         status: Statuses = None,
-        name: str | None = None,
+        name: OptionalText = None,
         limit: int = 20,
         as_json: Json = False,
     ) -> int:
@@ -96,7 +98,7 @@ def _add_looking(app: App, terminal: Terminal) -> None:
         return await run_ls(store, status, name, limit, terminal)
 
     @app.command
-    async def show(id: str, /, *, store: StoreUrl, limit: int = 50, as_json: Json = False) -> int:
+    async def show(id: Text, /, *, store: StoreUrl, limit: int = 50, as_json: Json = False) -> int:
         """Show one instance: its state, input, outcome, open questions and journal.
 
         Args:
@@ -111,7 +113,7 @@ def _add_looking(app: App, terminal: Terminal) -> None:
 
     @app.command
     async def tree(
-        id: str | None = None, /, *, store: StoreUrl, limit: int = 100, as_json: Json = False
+        id: OptionalText = None, /, *, store: StoreUrl, limit: int = 100, as_json: Json = False
     ) -> int:
         """Show an instance with those that it began, and those that they began.
 
@@ -129,13 +131,13 @@ def _add_looking(app: App, terminal: Terminal) -> None:
 def _add_posting(app: App, terminal: Terminal) -> None:
     @app.command
     async def signal(
-        id: str,
-        name: str,
-        payload: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+        id: Text,
+        name: Text,
+        payload: OptionalText = None,
         /,
         *,
         store: StoreUrl,
-        key: str | None = None,
+        key: OptionalText = None,
         as_json: Json = False,
     ) -> int:
         """Send a signal to an instance. It is kept until the instance waits for it.
@@ -154,12 +156,12 @@ def _add_posting(app: App, terminal: Terminal) -> None:
 
     @app.command
     async def answer(
-        id: str,
-        value: Value,
+        id: Text,
+        value: Text,
         /,
         *,
         store: StoreUrl,
-        question: str | None = None,
+        question: OptionalText = None,
         as_json: Json = False,
     ) -> int:
         """Answer what an instance asks. An answer that does not fit leaves the question open.
@@ -177,11 +179,11 @@ def _add_posting(app: App, terminal: Terminal) -> None:
 
     @app.command
     async def cancel(
-        id: str,
+        id: Text,
         /,
         *,
         store: StoreUrl,
-        reason: str = "cancelled",
+        reason: Text = "cancelled",
         grace: float = 5.0,
         wait: float | None = None,
         as_json: Json = False,
@@ -201,7 +203,7 @@ def _add_posting(app: App, terminal: Terminal) -> None:
         return await run_cancel(store, id, reason, grace, wait, terminal)
 
     @app.command
-    async def pause(id: str, /, *, store: StoreUrl, as_json: Json = False) -> int:
+    async def pause(id: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
         """Let an instance begin nothing new until `resume`. What is at work ends.
 
         Args:
@@ -214,7 +216,7 @@ def _add_posting(app: App, terminal: Terminal) -> None:
         return await run_pause(store, id, terminal)
 
     @app.command
-    async def resume(id: str, /, *, store: StoreUrl, as_json: Json = False) -> int:
+    async def resume(id: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
         """Let a paused instance go on.
 
         Args:
@@ -229,7 +231,7 @@ def _add_posting(app: App, terminal: Terminal) -> None:
 
 def _add_changing(app: App, terminal: Terminal) -> None:
     @app.command
-    async def retry(id: str, /, *, store: StoreUrl, as_json: Json = False) -> int:
+    async def retry(id: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
         """Let a failed instance go on from where it failed. What succeeded does not run again.
 
         Args:
@@ -243,12 +245,12 @@ def _add_changing(app: App, terminal: Terminal) -> None:
 
     @app.command
     async def fork(
-        id: str,
+        id: Text,
         /,
         *,
         store: StoreUrl,
-        step: str | None = None,
-        new_id: str | None = None,
+        step: OptionalText = None,
+        new_id: OptionalText = None,
         as_json: Json = False,
     ) -> int:
         """Begin a new instance with the input of another and a part of what it did.
@@ -266,7 +268,7 @@ def _add_changing(app: App, terminal: Terminal) -> None:
         return await run_fork(store, id, new_id, step, terminal)
 
     @app.command
-    async def delete(id: str, /, *, store: StoreUrl, as_json: Json = False) -> int:
+    async def delete(id: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
         """Remove an instance that has ended, with all that is recorded of it.
 
         Args:

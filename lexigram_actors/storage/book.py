@@ -10,6 +10,7 @@ is as the callers see it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, final
@@ -29,7 +30,12 @@ from lexigram_actors.storage.instances import (
 )
 from lexigram_actors.storage.keys import check_key
 
+logger = logging.getLogger(__name__)
+
 MAX_PATH_LENGTH: Final = 4096
+LONGEST_MAIL_KEY: Final = MAX_PATH_LENGTH + 512
+"""An answer is known by the path of its question, and something before it."""
+
 MAX_NOTE_LENGTH: Final = 1000
 
 CANCEL: Final = "cancel"
@@ -389,9 +395,9 @@ class InstanceBook:
         """Put something into the mail of an instance, and return it with its `seq`."""
         check_id(id)
         check_name(kind, "kind")
-        check_key(name, what="name")
+        check_long(name, "name")
         if key is not None:
-            check_key(key)
+            check_long(key, "key", LONGEST_MAIL_KEY)
         data = self.codec.dumps(payload)
         return self.mail_of(await self.rows.post(Mail(0, id, kind, name, data, self.now(), key)))
 
@@ -399,7 +405,7 @@ class InstanceBook:
         """Return the mail of all instances behind `seq`, in order."""
         check_count(seq, "seq")
         check_count(limit, "limit")
-        return [self.mail_of(mail) for mail in await self.rows.mail_after(seq, limit)]
+        return [self.mail_or_damage(mail) for mail in await self.rows.mail_after(seq, limit)]
 
     async def last_mail(self) -> int:
         """Return the `seq` of the last mail there was; 0: there was none."""
@@ -440,7 +446,7 @@ class InstanceBook:
     def packed(self, entry: Entry, epoch: int) -> Entry:
         """Return an entry as its row is: checked, its value as bytes."""
         path, kind, value, position, at, mail, _ = entry
-        check_path(path)
+        check_long(path, "path")
         check_name(kind, "kind")
         check_count(position, "position")
         check_count(mail, "mail")
@@ -456,6 +462,18 @@ class InstanceBook:
 
     def mail_of(self, row: Mail) -> Mail:
         return row._replace(payload=self.decoded(row.payload, row.instance, f"its mail {row.seq}"))
+
+    def mail_or_damage(self, row: Mail) -> Mail:
+        """Return mail; where it cannot be read what stands in its place, and log that."""
+        try:
+            mail = self.mail_of(row)
+        except StoreCorruptedError as error:
+            logger.error("%s; nobody gets it", error.message)  # noqa: TRY400 - all of it is said
+            return self.mail_of(damaged_mail(row.seq, row.instance))
+        if mail.kind == DAMAGED:
+            of = mail.instance
+            logger.error("instance %r: its mail %d is damaged; nobody gets it", of, mail.seq)
+        return mail
 
     def decoded(self, data: bytes | None, id: str, what: str) -> Any:
         """Return the value of bytes, or raise damage that names the instance."""
@@ -526,19 +544,19 @@ def check_name(name: str, what: str) -> None:
         raise NotStorableError(f"the {what} is empty, and has to have a character", path=what)
 
 
-def check_path(path: str) -> None:
-    """Refuse the path of an entry that some store could not keep; it may be long, or empty."""
-    if not isinstance(path, str):
-        raise TypeError(f"the path of an entry must be a str, and is {path!r}")
-    if len(path) > MAX_PATH_LENGTH:
+def check_long(text: str, what: str, longest: int = MAX_PATH_LENGTH) -> None:
+    """Refuse a path, or what is made of one, that some store could not keep; it may be empty."""
+    if not isinstance(text, str):
+        raise TypeError(f"a {what} must be a str, and is {text!r}")
+    if len(text) > longest:
         raise NotStorableError(
-            f"the path has {len(path)} characters, and at most {MAX_PATH_LENGTH} are possible: "
-            f"{path[:40]!r}...; use shorter names, or nest less",
-            path="path",
+            f"the {what} has {len(text)} characters, and at most {longest} are possible: "
+            f"{text[:40]!r}...; use shorter names, or nest less",
+            path=what,
         )
-    if "\0" in path or (not path.isascii() and has_surrogates(path)):
+    if "\0" in text or (not text.isascii() and has_surrogates(text)):
         raise NotStorableError(
-            f"the path has a NUL character or a lone surrogate: {path!r}", path="path"
+            f"the {what} has a NUL character or a lone surrogate: {text!r}", path=what
         )
 
 
@@ -620,6 +638,18 @@ TAKEN: Final = "taken"
 def without_contents(mail: Mail) -> Mail:
     """Return what is kept of mail that was taken, as rows have it."""
     return mail._replace(kind=TAKEN, name="", payload=b"null")
+
+
+DAMAGED: Final = "damaged"
+"""The kind of what stands in the place of mail that cannot be read."""
+
+
+def damaged_mail(seq: int, instance: str) -> Mail:
+    """Return what stands in the place of mail that cannot be read, as rows have it.
+
+    Without it one damaged row would keep all instances from their mail.
+    """
+    return Mail(seq, instance, DAMAGED, payload=b"null")
 
 
 def checked_lease(lease: float) -> float:

@@ -95,8 +95,8 @@ class NewInstance:
 
     id: str
     definition: Definition
-    input: Any = None
-    seed: str = ""
+    input: Any = field(default=None, repr=False)
+    seed: str = field(default="", repr=False)
     start_at: float | None = None
     parent: str | None = None
 
@@ -154,6 +154,10 @@ class Entry(NamedTuple):
     mail: int = 0
     epoch: int = 0
 
+    def __repr__(self) -> str:
+        """Show where it is: what is recorded there may be secret."""
+        return f"Entry({self.position}, {self.path!r}, {self.kind!r})"
+
 
 class Mail(NamedTuple):
     """Something that somebody wants of an instance.
@@ -174,6 +178,10 @@ class Mail(NamedTuple):
     at: float = 0.0
     key: str | None = None
 
+    def __repr__(self) -> str:
+        """Show what it is: what it carries may be secret."""
+        return f"Mail({self.seq}, {self.instance!r}, {self.kind!r}, {self.name!r})"
+
 
 @final
 @frozen(kw_only=True)
@@ -181,7 +189,7 @@ class Loaded:
     """Everything it takes to go on with an instance."""
 
     instance: Instance
-    input: Any
+    input: Any = field(repr=False)
     entries: list[Entry]
     mail: list[Mail]
 
@@ -261,6 +269,8 @@ class InstanceStore(Protocol):
         limit: int = 100,
     ) -> list[Instance]:
         """Take instances that have not ended and whose owner is gone, the oldest first.
+
+        Those whose row is damaged are logged and passed over, unless `ids` names them.
 
         Args:
             definitions: Only instances of these.
@@ -392,7 +402,11 @@ class InstanceStore(Protocol):
         ...
 
     async def mail_after(self, seq: int, limit: int = 1000) -> list[Mail]:
-        """Return the mail of all instances behind `seq`, in order."""
+        """Return the mail of all instances behind `seq`, in order.
+
+        What cannot be read does not keep the rest back: it comes with the kind `"damaged"` and
+        nothing in it, and is logged. Loading its instance raises what is wrong with it.
+        """
         ...
 
     async def last_mail(self) -> int:

@@ -44,7 +44,7 @@ NEVER: Final = float("-inf")
 
 
 @final
-@define(eq=False)
+@define(eq=False, repr=False)
 class MemoryInstance:
     """An instance with all it has. Mail is here and in the tables' mail, or in neither."""
 
@@ -53,6 +53,8 @@ class MemoryInstance:
     outcome: bytes | None = None
     journal: dict[int, Entry] = field(factory=dict)
     mail: dict[int, Mail] = field(factory=dict)
+    seqs: dict[str, int] = field(factory=dict)
+    """Of its mail that has a key, by key."""
 
     def entries(self, after: int = 0) -> list[Entry]:
         """Return the entries behind a position, in order."""
@@ -306,14 +308,16 @@ class MemoryInstanceRows:
         if row is None:
             raise not_found(mail.instance)
         if mail.key is not None:
-            for there in row.mail.values():
-                if there.key == mail.key:
-                    return there
+            there = row.seqs.get(mail.key)
+            if there is not None:
+                return row.mail[there]
         if row.instance.ended_at is not None:
             raise takes_no_mail(row.instance)
         self.tables.last_mail += 1
         mail = mail._replace(seq=self.tables.last_mail)
         row.mail[mail.seq] = self.tables.mail[mail.seq] = mail
+        if mail.key is not None:
+            row.seqs[mail.key] = mail.seq
         return mail
 
     async def mail_after(self, seq: int, limit: int) -> list[Mail]:

@@ -12,6 +12,7 @@ from lexigram_actors.errors import (
 )
 from lexigram_actors.storage.instances import Instance, InstanceStatus
 
+RESTORE: Final = "stop the hosts, copy the database to a safe place, and restore a backup"
 CHECK_THE_ID: Final = "check the id; an instance that was deleted is gone for good"
 
 
@@ -109,10 +110,17 @@ def has_not_ended(instance: Instance) -> WorkflowStateError:
     )
 
 
-def damaged(id: str, what: str) -> StoreCorruptedError:
-    """Say which part of which instance does not have the checksum it was stored with."""
+def damaged(id: str, what: str, why: str = "its checksum does not match") -> StoreCorruptedError:
+    """Say which part of which instance is not what was stored."""
     return StoreCorruptedError(
-        f"instance {id!r}: {what} is damaged: its checksum does not match",
+        f"instance {id!r}: {what} is damaged: {why}",
         details={"instance": id},
-        hint="stop the hosts, copy the database to a safe place, and restore a backup",
+        hint=RESTORE,
+    )
+
+
+def unreadable(what: str, error: UnicodeDecodeError) -> StoreCorruptedError:
+    """Say that something of an instance is no text, so that it cannot be said which it is."""
+    return StoreCorruptedError(
+        f"instances: {what} is damaged: it is no UTF-8", hint=RESTORE, cause=error
     )

@@ -37,7 +37,7 @@ READS: dict[str, list[Read]] = {
     "inputs": [lambda s: s.input("order-1"), lambda s: s.load("order-1")],
     "outcome": [lambda s: s.outcome("order-1")],
     "journal": [lambda s: s.journal("order-1"), lambda s: s.load("order-1")],
-    "mail": [lambda s: s.mail_after(0), lambda s: s.load("order-1")],
+    "mail": [lambda s: s.load("order-1")],
 }
 
 DAMAGES = [

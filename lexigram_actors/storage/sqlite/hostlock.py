@@ -43,7 +43,7 @@ class HostLock:
         """Take the lock, noting who has it; fine when this store has it already.
 
         Raises:
-            StoreError: Another store has it.
+            StoreError: Another store has it, or the file system has no locks.
             OSError: The file cannot be made or opened.
         """
         if self.handle is not None:
@@ -55,6 +55,8 @@ class HostLock:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise occupied(self.path, noted(handle)) from None
+            except OSError as error:
+                raise without_locks(self.path, error) from error
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()} {host} {time.time():.0f}\n".encode(), 0)
         except BaseException:
@@ -97,6 +99,15 @@ def occupied(path: str, owner: dict[str, str]) -> StoreError:
         f"{path}: {who} runs the instances in this file, and only one process at a time can",
         details=owner,
         hint="stop the other one; to look at instances, signal and answer them, no host is needed",
+    )
+
+
+def without_locks(path: str, error: OSError) -> StoreError:
+    """Say that the file cannot be locked, as on some network file systems."""
+    return StoreError(
+        f"{path}: it cannot be locked: {error.strerror or error}",
+        hint="put the database on a local disk; a network file system will not do",
+        cause=error,
     )
 
 

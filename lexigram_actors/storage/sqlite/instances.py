@@ -6,11 +6,13 @@ processes by `HostLock`, and between the hosts of one store by their leases.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, final
 
 import trio
 
+from lexigram_actors.errors import StoreCorruptedError
 from lexigram_actors.storage.book import Changes
 from lexigram_actors.storage.instances import (
     Definition,
@@ -26,12 +28,14 @@ from lexigram_actors.storage.sqlite.rows import SQLiteRows
 if TYPE_CHECKING:
     from lexigram_actors.storage.sqlite.hostlock import HostLock
 
+logger = logging.getLogger(__name__)
+
 
 @final
 class SQLiteInstanceRows:
     """Rows in the tables of instances."""
 
-    __slots__ = ("entered", "entering", "lock", "rows")
+    __slots__ = ("entered", "entering", "lock", "rows", "told")
 
     def __init__(self, rows: SQLiteRows) -> None:
         self.rows = rows
@@ -39,6 +43,7 @@ class SQLiteInstanceRows:
         """The hosts of this store; while there is one, the lock is held."""
         self.lock: HostLock | None = None
         self.entering = trio.Lock()  # around what changes these two
+        self.told: set[str] = set()
 
     # --- hosts
 
@@ -105,10 +110,20 @@ class SQLiteInstanceRows:
         now: float,
     ) -> list[Instance]:
         """Take what nobody has, by `(created_at, id)`."""
-        taken: list[Instance] = await self.rows.running().write(
+        taken: list[Instance]
+        damages: list[StoreCorruptedError]
+        taken, damages = await self.rows.running().write(
             statements.claim, host, definitions, ids, limit, now
         )
+        for each in damages:
+            self.tell(each)
         return taken
+
+    def tell(self, damage: StoreCorruptedError) -> None:
+        """Log damage that was passed over: once, as whoever claims does so again and again."""
+        if damage.message not in self.told:
+            self.told.add(damage.message)
+            logger.error("%s: %s; nobody runs it", self.rows.path, damage.message)
 
     async def release(self, id: str, epoch: int) -> None:
         """Take the owner away."""

@@ -80,14 +80,19 @@ def read_row(connection: apsw.Connection, key: str, now: float) -> bytes | None:
     rows: list[Any] = connection.execute(READ, (key,)).fetchall()
     if not rows:
         return None
-    value, expires_at, checksum = rows[0]
+    value, expires_at, _ = rows[0]
+    checked_value(key, *rows[0])
+    return value if expires_at is None or expires_at > now else None
+
+
+def checked_value(key: str, value: Any, expires_at: Any, checksum: Any) -> None:
+    """Refuse a row that is not as it was stored."""
     if type(value) is not bytes or checksum != checksum_of(key, value, expires_at):
         raise StoreCorruptedError(
             f"the row under the key {key!r} is damaged: its checksum does not match",
             details={"key": key},
             hint="restore it from a backup, or delete the key and compute the value anew",
         )
-    return value if expires_at is None or expires_at > now else None
 
 
 def write_row(

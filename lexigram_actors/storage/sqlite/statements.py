@@ -8,7 +8,7 @@ adding an entry would have to read first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -19,12 +19,14 @@ from lexigram_actors.errors import StoreCorruptedError
 from lexigram_actors.storage.book import (
     CANCEL,
     Changes,
+    damaged_mail,
     ends_uncancelled,
     forked,
     reopened,
     without_contents,
 )
 from lexigram_actors.storage.instances import (
+    ENDED,
     RETRIABLE,
     Definition,
     Entry,
@@ -34,6 +36,7 @@ from lexigram_actors.storage.instances import (
     Mail,
 )
 from lexigram_actors.storage.refusals import (
+    RESTORE,
     damaged,
     has_not_ended,
     has_not_failed,
@@ -45,6 +48,7 @@ from lexigram_actors.storage.refusals import (
     not_found,
     position_taken,
     takes_no_mail,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +69,7 @@ INSERT INTO instances ({FACTS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 ON CONFLICT DO NOTHING
 """  # noqa: S608
 IS_OWNED: Final = "id = ? AND epoch = ? AND ended_at IS NULL"
+EXISTS: Final = "SELECT 1 FROM instances WHERE id = ?"
 RELEASE: Final = f"UPDATE instances SET owner = NULL WHERE {IS_OWNED}"  # noqa: S608
 MARK: Final = f"UPDATE instances SET status = ?, note = ? WHERE {IS_OWNED}"  # noqa: S608
 OWNED: Final = f"SELECT 1 FROM instances WHERE {IS_OWNED}"  # noqa: S608
@@ -109,6 +114,8 @@ MAIL_BY_KEY: Final = f"SELECT {MAIL} FROM mail WHERE instance = ? AND key = ?"  
 MAIL_OF: Final = f"SELECT {MAIL} FROM mail WHERE instance = ? ORDER BY seq"  # noqa: S608
 MAIL_OF_SEQ: Final = f"SELECT {MAIL} FROM mail WHERE instance = ? AND seq = ?"  # noqa: S608
 MAIL_OF_KIND: Final = "SELECT 1 FROM mail WHERE instance = ? AND kind = ?"
+MAIL_WITH_SEQ: Final = f"SELECT {MAIL} FROM mail WHERE seq = ?"  # noqa: S608
+MAIL_SEQS: Final = "SELECT seq FROM mail WHERE seq > ? ORDER BY seq LIMIT ?"
 MAIL_AFTER: Final = f"SELECT {MAIL} FROM mail WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 
 PUT_HOST: Final = """
@@ -130,7 +137,8 @@ SELECT owner FROM owners
 WHERE owner IS NOT NULL AND owner NOT IN (SELECT name FROM hosts WHERE lease_until > ?)
 """
 FREE: Final = f"""
-SELECT {FACTS} FROM instances WHERE ended_at IS NULL AND owner IS ? ORDER BY created_at, id
+SELECT {FACTS} FROM instances WHERE ended_at IS NULL AND owner IS ?
+    AND (kind, name, version) IN (VALUES %s) ORDER BY created_at, id
 """  # noqa: S608
 TAKE: Final = "UPDATE instances SET owner = ?, epoch = ? WHERE id = ?"
 
@@ -192,35 +200,69 @@ def claim(
     ids: Collection[str] | None,
     limit: int,
     now: float,
-) -> list[Instance]:
+) -> tuple[list[Instance], list[StoreCorruptedError]]:
+    """Take what nobody has, and return it with what is damaged, and was passed over."""
     if not has_lease(connection, host, now):
         raise host_lease_over(host)
+    damages: list[StoreCorruptedError] = []
     if ids is None:
-        free = free_instances(connection, definitions, limit, now)
+        free = free_instances(connection, definitions, limit, now, damages)
     else:
         free = free_among(connection, definitions, ids, now)
     free.sort(key=age)
     taken = [evolve(instance, owner=host, epoch=instance.epoch + 1) for instance in free[:limit]]
     for instance in taken:
         connection.execute(TAKE, (host, instance.epoch, instance.id))
-    return taken
+    return taken, damages
 
 
 def free_instances(
-    connection: apsw.Connection, definitions: Collection[Definition], limit: int, now: float
+    connection: apsw.Connection,
+    definitions: Collection[Definition],
+    limit: int,
+    now: float,
+    damages: list[StoreCorruptedError],
 ) -> list[Instance]:
-    """Return the oldest instances of each owner that is gone, up to `limit` of each."""
-    gone = [None, *(owner for (owner,) in connection.execute(GONE_OWNERS, (now,)).fetchall())]
+    """Return the oldest instances of each owner that is gone, up to `limit` of each.
+
+    One that is damaged is added to `damages` instead: it must not keep the others from going on.
+    """
+    if not definitions:
+        return []
+    # Not one by one here: among what waits for other hosts there may be few of these.
+    statement = FREE % ", ".join(["(?, ?, ?)"] * len(definitions))
+    wanted = [part for definition in definitions for part in definition]
+    owners = readable(connection.execute(GONE_OWNERS, (now,)), damages, "the owner of one")
     free: list[Instance] = []
-    for owner in gone:
+    for owner in (None, *[owner for (owner,) in owners]):
         left = limit
-        for row in connection.execute(FREE, (owner,)):
+        rows = connection.execute(statement, (owner, *wanted))
+        for row in readable(rows, damages, "the row of one"):
             if not left:
                 break
-            if Definition(*row[1:4]) in definitions:
+            try:
                 free.append(instance_of(row))
+            except StoreCorruptedError as error:
+                damages.append(error)
+            else:
                 left -= 1
     return free
+
+
+def readable(
+    rows: Iterable[Any], damages: list[StoreCorruptedError], what: str
+) -> Iterator[tuple[Any, ...]]:
+    """Yield rows; for those with text that is no UTF-8 add to `damages` instead."""
+    waiting = iter(rows)
+    while True:
+        try:
+            row = next(waiting)
+        except StopIteration:
+            return
+        except UnicodeDecodeError as error:
+            damages.append(unreadable(what, error))
+        else:
+            yield row
 
 
 def free_among(
@@ -351,13 +393,26 @@ def load(connection: apsw.Connection, id: str) -> Loaded | None:
         instance = get(connection, id)
         if instance is None:
             return None
-        mail = connection.execute(MAIL_OF, (id,)).fetchall()
         return Loaded(
             instance=instance,
-            input=input_of(connection, id),
+            input=input_there(connection, id),
             entries=journal(connection, id, 0),
-            mail=[mail_of(row) for row in mail],
+            mail=mail_for(connection, id),
         )
+
+
+def mail_for(connection: apsw.Connection, id: str) -> list[Mail]:
+    with naming(id, "its mail"):
+        return [mail_of(row) for row in connection.execute(MAIL_OF, (id,)).fetchall()]
+
+
+@contextmanager
+def naming(id: str, what: str) -> Iterator[None]:
+    """Let text that is no UTF-8 be damage to an instance, which is named."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise damaged(id, what, "it is no UTF-8") from error
 
 
 @contextmanager
@@ -372,7 +427,8 @@ def one_moment(connection: apsw.Connection) -> Iterator[None]:
 
 
 def get(connection: apsw.Connection, id: str) -> Instance | None:
-    row = connection.execute(GET, (id,)).fetchone()
+    with naming(id, "its row"):
+        row = connection.execute(GET, (id,)).fetchone()
     return None if row is None else instance_of(row)
 
 
@@ -389,27 +445,46 @@ def existing(connection: apsw.Connection, id: str) -> Instance:
 
 
 def input_of(connection: apsw.Connection, id: str) -> bytes | None:
+    if connection.execute(EXISTS, (id,)).fetchone() is None:
+        return None
+    return input_there(connection, id)
+
+
+def input_there(connection: apsw.Connection, id: str) -> bytes:
+    """Return the input of an instance that there is: each has one, and must not go on without."""
     row = connection.execute(INPUT, (id,)).fetchone()
     if row is None:
-        return None
-    value, checksum = row
+        raise damaged(id, "its input", "it is gone")
+    return checked_input(id, *row)
+
+
+def checked_input(id: str, value: Any, checksum: Any) -> bytes:
     if type(value) is not bytes or checksum != checksum_of((id,), value):
         raise damaged(id, "its input")
-    return value
+    found: bytes = value
+    return found
 
 
 def outcome_of(connection: apsw.Connection, id: str) -> bytes | None:
-    row = connection.execute(OUTCOME, (id,)).fetchone()
-    if row is None or (row[2] is None and row[3] is None):
+    with naming(id, "its outcome"):
+        row = connection.execute(OUTCOME, (id,)).fetchone()
+    return None if row is None else checked_outcome(id, *row)
+
+
+def checked_outcome(
+    id: str, status: Any, epoch: Any, ended_at: Any, outcome: Any, checksum: Any
+) -> bytes | None:
+    if ended_at is None and outcome is None:
         return None
-    status, epoch, ended_at, outcome, checksum = row
     if type(outcome) is not bytes or checksum != end_checksum(id, status, epoch, ended_at, outcome):
         raise damaged(id, "its outcome")
-    return outcome
+    found: bytes = outcome
+    return found
 
 
 def journal(connection: apsw.Connection, id: str, after: int) -> list[Entry]:
-    return [entry_of(row) for row in connection.execute(ENTRIES, (id, after)).fetchall()]
+    with naming(id, "its journal"):
+        return [entry_of(row) for row in connection.execute(ENTRIES, (id, after)).fetchall()]
 
 
 def select(
@@ -460,7 +535,33 @@ def post(connection: apsw.Connection, mail: Mail) -> Mail:
 
 
 def mail_after(connection: apsw.Connection, seq: int, limit: int) -> list[Mail]:
-    return [mail_of(row) for row in connection.execute(MAIL_AFTER, (seq, limit)).fetchall()]
+    try:
+        rows = connection.execute(MAIL_AFTER, (seq, limit)).fetchall()
+    except UnicodeDecodeError:
+        return mail_one_by_one(connection, seq, limit)
+    return [mail_or_damage(row) for row in rows]
+
+
+def mail_or_damage(row: Any) -> Mail:
+    """Return mail, or what stands in the place of mail that is damaged."""
+    try:
+        return mail_of(row)
+    except StoreCorruptedError:
+        return damaged_mail(row[0], row[1])
+
+
+def mail_one_by_one(connection: apsw.Connection, seq: int, limit: int) -> list[Mail]:
+    """Return mail among which there is text that is no UTF-8."""
+    found: list[Mail] = []
+    seqs: list[Any] = connection.execute(MAIL_SEQS, (seq, limit)).fetchall()
+    for (each,) in seqs:
+        try:
+            row = connection.execute(MAIL_WITH_SEQ, (each,)).fetchone()
+        except UnicodeDecodeError:
+            found.append(damaged_mail(each, ""))
+        else:
+            found += [] if row is None else [mail_or_damage(row)]
+    return found
 
 
 def last_mail(connection: apsw.Connection) -> int:
@@ -491,7 +592,7 @@ def fork(
         raise id_taken(taken)
     entries = [entry for entry in journal(connection, id, 0) if entry.position < before]
     instance = forked(origin, new_id, len(entries), seed, now)
-    create(connection, instance, present(input_of(connection, id), id))
+    create(connection, instance, input_there(connection, id))
     for entry in entries:
         connection.execute(APPEND, journal_row(new_id, entry._replace(epoch=0)))
     return instance
@@ -534,13 +635,6 @@ def put_input(connection: apsw.Connection, id: str, input: bytes) -> None:
     connection.execute(PUT_INPUT, (id, input, checksum_of((id,), input)))
 
 
-def present(input: bytes | None, id: str) -> bytes:
-    """Return the input, which every instance has."""
-    if input is None:
-        raise damaged(id, "its input")
-    return input
-
-
 def rewrite(connection: apsw.Connection, instance: Instance) -> None:
     """Put an instance that has not ended in the place of what its row says."""
     values = instance_row(instance)
@@ -575,10 +669,14 @@ def instance_of(row: tuple[Any, ...]) -> Instance:
     """Return the instance of a row of `FACTS`, or raise what says that it is damaged."""
     if row[15] != facts_checksum(row):
         raise damaged(row[0], "its row")
+    status = status_of(row[0], row[4])
+    if (status in ENDED) is (row[14] is None):
+        # Taken for one that goes on, it would be run again; or for one that ended, never.
+        raise damaged(row[0], "its end", "it has a status without a time, or the other way round")
     return Instance(
         id=row[0],
         definition=Definition(*row[1:4]),
-        status=status_of(row[0], row[4]),
+        status=status,
         note=row[5],
         owner=row[6],
         epoch=row[7],
@@ -640,7 +738,7 @@ def status_of(id: str, text: str) -> InstanceStatus:
         raise StoreCorruptedError(
             f"instance {id!r}: its status is damaged: {text!r}",
             details={"instance": id},
-            hint="stop the hosts, copy the database to a safe place, and restore a backup",
+            hint=RESTORE,
             cause=error,
         ) from error
 
