@@ -200,5 +200,5 @@ async def wait_gone(host: WorkflowHost, id: str, grace: float) -> None:
     with trio.move_on_after(grace + REPORTED_AFTER if grace < inf else inf):
         await resident.gone.wait()
         return
-    await host.report(resident)
+    host.report(resident, grace)
     await resident.gone.wait()

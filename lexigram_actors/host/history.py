@@ -4,37 +4,28 @@
 | --- | --- |
 | `history_of` | everything that was recorded, a row each |
 | `open_questions` | what a person is asked |
-| `voided_by_retry` | what has to be taken back so that a failed instance goes on |
 | `fork_position` | where a fork that begins again at some step leaves the journal |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, final
+from collections.abc import Mapping, Sequence
+from typing import Final, final
 
 from attrs import frozen
 
-from lexigram_actors.errors import NonDeterminismError, NotStorableError, WorkflowStateError
+from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.errors.base import json_safe
 from lexigram_actors.host.asking import ASKED, REFUSED
 from lexigram_actors.host.journal import VOID, Question, standing
-from lexigram_actors.host.record import RECORD
+from lexigram_actors.host.retrying import failure_in
 from lexigram_actors.storage.instances import Entry
 
 SHOWN: Final = 120
 """Characters of a value in a row."""
 
 PATHS_SHOWN: Final = 10
-
-SCOPE: Final = "scope"
-LIMIT: Final = "limit"
-WORKFLOW: Final = "workflow"
-"""The kind of definition whose commands come one after another."""
-
-NOT_FAILED_THERE: Final = frozenset({NonDeterminismError.code, NotStorableError.code})
-"""Errors that name a path at which what is recorded is right, or none of the instance at all."""
 
 
 @final
@@ -100,14 +91,6 @@ def shortened(text: str, longest: int = SHOWN) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def failure_in(value: object) -> Mapping[str, Any] | None:
-    """Return the error that an entry or an outcome records; None where it records none."""
-    if isinstance(value, Mapping) and isinstance(value.get("error"), Mapping):
-        found: Mapping[str, Any] = value["error"]
-        return found
-    return None
-
-
 # --- questions -------------------------------------------------------------------------------
 
 
@@ -125,98 +108,6 @@ def open_questions(entries: Sequence[Entry]) -> list[Question]:
         for path, entry in asked.items()
         if latest[path] in (ASKED, REFUSED)
     ]
-
-
-# --- trying again ----------------------------------------------------------------------------
-
-
-def voided_by_retry(entries: Sequence[Entry], outcome: object, kind: str) -> list[int]:
-    """Return the positions of what has to be taken back so that a failed instance goes on.
-
-    That is the failure that ended it, with all its attempts, the ends of the scopes around it, and
-    what these did after it: the definition may not come there again. Everything else stands: what
-    succeeded before it, or beside it, does not run again.
-
-    Where the outcome names no path there is none: the instance was ended by something that is not
-    recorded, and meets it again if it is still there.
-
-    Args:
-        kind: Of the definition.
-    """
-    stands = [e for e in standing(entries) if e.kind != RECORD and e.path]
-    first = first_positions(stands)
-    scopes = {entry.path for entry in stands if entry.kind == SCOPE}
-    # What else is recorded of a scope with a limit of time is when that is over.
-    concurrent = scopes - {entry.path for entry in stands if entry.kind == LIMIT}
-    if kind != WORKFLOW:
-        concurrent.add("")
-    found: set[int] = set()
-    for path in failed_paths(outcome):
-        scope = ""
-        for part in parts_of(innermost(stands, path)):
-            if part not in first:
-                break
-            found.update(e.position for e in stands if e.path == part)
-            if scope not in concurrent and not is_mark(part):
-                found.update(positions_after(stands, first, scope, first[part]))
-            scope = part
-    return sorted(found)
-
-
-def failed_paths(value: object) -> list[str]:
-    """Return where it failed, as an entry or an outcome says; none where it does not."""
-    failure = failure_in(value) or {}
-    details = failure.get("details")
-    if not isinstance(details, Mapping) or failure.get("code") in NOT_FAILED_THERE:
-        return []
-    several = details.get("paths")
-    named = [details.get("path"), *(several if isinstance(several, list) else ())]
-    return [path for path in named if isinstance(path, str)]
-
-
-def innermost(entries: Sequence[Entry], path: str) -> str:
-    """Return where a failure began: a run that failed may name a path further in."""
-    while True:
-        last = next((e for e in reversed(entries) if e.path == path), None)
-        # Only below: what a child failed at is a path of the child's own journal.
-        inner = [each for each in failed_paths(last and last.value) if each.startswith(f"{path}/")]
-        if not inner:
-            return path
-        path = inner[0]
-
-
-def first_positions(entries: Sequence[Entry]) -> dict[str, int]:
-    """Return by path, of every scope too, where the first of it is in the journal."""
-    first: dict[str, int] = {}
-    for entry in entries:
-        for part in parts_of(entry.path):
-            first.setdefault(part, entry.position)
-    return first
-
-
-def positions_after(
-    entries: Sequence[Entry], first: Mapping[str, int], scope: str, position: int
-) -> Iterator[int]:
-    """Yield the positions of everything in a scope that it began after a position."""
-    start = len(scope) + 1 if scope else 0
-    for entry in entries:
-        if scope and not entry.path.startswith(f"{scope}/"):
-            continue
-        end = entry.path.find("/", start)
-        part = entry.path if end < 0 else entry.path[:end]
-        if first[part] > position and not is_mark(part):
-            yield entry.position
-
-
-def parts_of(path: str) -> list[str]:
-    """Return a path and those of the scopes around it, the outermost first."""
-    segments = path.split("/")
-    return ["/".join(segments[:end]) for end in range(1, len(segments) + 1)]
-
-
-def is_mark(path: str) -> bool:
-    """Say whether what stands there is no command: a limit of time, a count of retries."""
-    return path.rpartition("/")[2].startswith("#")
 
 
 # --- forking ---------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ from lexigram_actors.host.operator import Operator, forked_id
 from lexigram_actors.host.outcomes import result_of
 from lexigram_actors.host.residents import Resident, grace_in
 from lexigram_actors.kernel import ActorContext, ActorRef, ActorSystem, ChildSpec, Restart
+from lexigram_actors.kernel.failures import report_unresponsive
 from lexigram_actors.result import Result
 from lexigram_actors.storage.instances import (
     Definition,
@@ -67,6 +68,9 @@ T = TypeVar("T")
 
 
 PAGE: Final = 1000
+
+WITH_ITS_PARENT: Final = "lexigram:cancel"
+"""The key of the mail that cancels an instance because its parent is."""
 
 UNFINISHED: Final = frozenset(each for each in InstanceStatus if not each.has_ended)
 
@@ -101,10 +105,23 @@ class WorkflowHost:
         self.has_news = trio.Event()  # there are instances that nobody has
         self.last_mail = 0
         self.closing = False
+        self.doubts = 0
+        """How often it is not known whether something was recorded as this host's, and not taken
+        in; 0: since somebody has looked, never."""
+        self._failures: dict[str, Exception] = {}  # why these could not go on here
         self._begins: set[str] = set()
+        self._mailed: set[str] = set()  # of these, what has mail that nobody was there for
+        self._in_doubt: set[str] = set()  # of these, what could not be begun so far
         self._actors: dict[str, ActorRef[Any]] = {}
         self._statuses: WeakValueDictionary[str, AsyncValue[InstanceStatus]] = WeakValueDictionary()
-        self._services = Services(self.instances, self.clock, lambda: self.lease, self, restarts)
+        self._services = Services(
+            self.instances,
+            self.clock,
+            lambda: self.lease,
+            self,
+            restarts,
+            self.ask_children_to_end,
+        )
 
     # --- definitions
 
@@ -170,17 +187,19 @@ class WorkflowHost:
         with self._beginning(new.id):
             instance = await self._begun(new)
             if instance.id not in self.residents and instance.owner == self.lease.host:
-                await self._take_in(instance, fresh_of(instance, new))
+                await self._take_in(instance, self._fresh(instance, new))
         if instance.owner is None and not instance.status.has_ended:
             await self.recover([instance.definition], ids=[instance.id])
-        return self.handle(instance.id)
+        return self._handle_of(instance)
 
     def child_spec(self, definition: Any, input: Any = None, *, id: str) -> ChildSpec:
         """Return what lets a supervisor of yours have an instance: it decides what follows a crash.
 
         The child is transient: it is started again, from the journal, when the instance raises,
-        and with its siblings as the strategy says. When the supervisor gives up, the instance is
-        left as it is recorded, and the next host goes on with it.
+        and with its siblings as the strategy says. When the supervisor gives up, or is stopped,
+        the instance is left as it is recorded: it goes on when it is started here, or under the
+        next host. The child ends normally when the instance has ended, and when the host closes or
+        has lost its lease; then whoever has the instance goes on with it.
         """
         return ChildSpec(
             id, self._supervised, args=(definition, input, id), restart=Restart.TRANSIENT
@@ -189,24 +208,50 @@ class WorkflowHost:
     async def _supervised(
         self, context: ActorContext[Any], definition: Any, input: Any, id: str
     ) -> None:
+        if self.closing:
+            return  # the next host goes on with it
         found = self.definitions.find(definition)
         new = NewInstance(id=id, definition=found, input=input, seed=secrets.token_hex(16))
         with self._beginning(id):
             instance = await self._begun(new)
-        if instance.status.has_ended:
-            return
-        if instance.owner != self.lease.host:
-            raise WorkflowStateError(f"instance {id!r} is another host's")
-        resident = self.residents.get(id)
-        if resident is not None and not resident.is_supervised:
-            resident.suspend()  # recovered by the host itself: now it is the supervisor's
-            await resident.gone.wait()
-            resident = None
-        if resident is None:
-            resident = self._resident(instance, fresh_of(instance, new))
+            if instance.status.has_ended:
+                return
+            instance = await self._made_ours(instance)
+            await self._take_from_host(id)
+            if self.closing:
+                return
+            resident = self._resident(instance, self._fresh(instance, new))
             resident.is_supervised = True
-        await live(self._services, resident)
-        self._depart(resident)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._put_away_when_stopped, context, resident)
+                await live(self._services, resident)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._depart(resident)
+
+    async def _put_away_when_stopped(self, context: ActorContext[Any], resident: Resident) -> None:
+        """Let what is at work come to its end when the supervisor stops the child, and no more."""
+        await context.stopping.wait_value(True)
+        resident.wind_down()
+
+    async def _made_ours(self, instance: Instance) -> Instance:
+        """Return an instance as this host's; claim it where nobody has it."""
+        if instance.owner == self.lease.host:
+            return instance
+        for claimed in await self._claim([instance.definition], [instance.id]):
+            return claimed
+        raise WorkflowStateError(f"instance {instance.id!r} is another host's")
+
+    async def _take_from_host(self, id: str) -> None:
+        """Let an instance go that the host has taken in: now it is a supervisor's."""
+        resident = self.residents.get(id)
+        if resident is None:
+            return
+        if resident.is_supervised:
+            raise WorkflowStateError(f"instance {id!r} is supervised already")
+        resident.suspend()
+        await resident.gone.wait()
 
     def handle(self, id: str) -> WorkflowHandle:
         """Return the handle of an instance, whether there is one or not; no checkpoint."""
@@ -222,6 +267,13 @@ class WorkflowHost:
         instance = await self.operator.find(id)
         handle = self.handle(id)
         if id not in self.residents:
+            handle.status.value = instance.status
+        return handle
+
+    def _handle_of(self, instance: Instance) -> WorkflowHandle:
+        """Return a handle that knows of the end, also of one that this host did not see."""
+        handle = self.handle(instance.id)
+        if instance.status.has_ended and instance.id not in self.residents:
             handle.status.value = instance.status
         return handle
 
@@ -262,6 +314,8 @@ class WorkflowHost:
         resident = self.residents.get(mail.instance)
         if resident is not None:
             resident.deliver(mail)
+        elif mail.instance in self._begins:
+            self._mailed.add(mail.instance)
 
     async def wait_result(self, id: str) -> Result[Any, Exception]:
         """See `WorkflowHandle.result`."""
@@ -272,12 +326,13 @@ class WorkflowHost:
                 await resident.gone.wait()
                 if resident.outcome is not None:
                     return resident.outcome
-                if resident.failure is not None and not isinstance(resident.failure, LeaseLost):
-                    raise resident.failure
+            if id in self._failures and id not in self.residents:
+                raise self._failures[id]
             if self.closing:
                 raise WorkflowStateError(f"the host is closed; {id!r} goes on with the next one")
             instance = await self.operator.find(id)
             if instance.status.has_ended:
+                self._handle_of(instance)
                 return result_of(await self.instances.outcome(id))
             self._check_runnable(instance)
             with trio.move_on_after(min(self.poll, LONGEST_LOOK)):
@@ -289,6 +344,9 @@ class WorkflowHost:
             mail = await self.operator.cancel(id, reason, grace)
         except WorkflowStateError:
             pass  # it has ended
+        except StoreError:
+            self.has_news.set()  # it may be posted, with nobody told
+            raise
         else:
             await self._ended_by(mail, grace)
         for child in await self._children(id):
@@ -305,13 +363,14 @@ class WorkflowHost:
                 raise WorkflowStateError(
                     f"the host is closed; {mail.instance!r} is cancelled by the next one"
                 )
-            # Nobody may have it: one of a definition that is not known here ends all the same.
-            claimed = await self.instances.claim(
-                self.lease.host, [instance.definition], ids=[instance.id]
-            )
-            for each in claimed:
-                await self._take_in(each)
-            if not claimed and mail.instance not in self.residents:
+            # Nobody may have it: one of a definition that is not known here ends all the same, and
+            # so does one that a supervisor gave up.
+            if instance.owner != self.lease.host:
+                for each in await self._claim([instance.definition], [instance.id]):
+                    await self._take_in(each)
+            elif instance.id not in self._begins:
+                await self._take_in(instance)
+            if mail.instance not in self.residents:
                 await trio.sleep(min(self.poll, LONGEST_LOOK))
 
     async def _children(self, id: str) -> list[Instance]:
@@ -323,7 +382,8 @@ class WorkflowHost:
         async def reopened() -> bool:
             return not (await self.operator.find(id)).status.has_ended
 
-        await surely(partial(self.operator.retry, id), reopened)
+        with self._telling():
+            await surely(partial(self.operator.retry, id), reopened)
         await self.recover(self.definitions, ids=[id])
         return await self.find(id)
 
@@ -336,15 +396,24 @@ class WorkflowHost:
         async def forked() -> bool:
             return await self.instances.get(chosen) is not None
 
-        await surely(partial(self.operator.fork, id, chosen, step=step), forked)
+        with self._telling():
+            await surely(partial(self.operator.fork, id, chosen, step=step), forked)
         await self.recover(self.definitions, ids=[chosen])
         return await self.find(chosen)
 
-    async def report(self, resident: Resident) -> None:
-        """Report an instance that was cancelled and does not end; wait for it meanwhile."""
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Look for instances that nobody has afterwards, also where it fails or is cancelled."""
+        try:
+            yield
+        finally:
+            self.has_news.set()
+
+    def report(self, resident: Resident, grace: float) -> None:
+        """Report an instance that was cancelled and does not end."""
         ref = self._actors.get(resident.id)
-        if ref is not None:
-            await ref.stop("cancelled", grace=0)
+        if ref is not None:  # it is not stopped: its end has yet to be recorded
+            report_unresponsive(ref.cell, grace)
 
     # --- taking in
 
@@ -369,19 +438,36 @@ class WorkflowHost:
         """Claim instances; or return those that were claimed before, with nobody told."""
         for delay in (*RETRY_DELAYS, None):
             try:
-                return await self.instances.claim(self.lease.host, definitions, ids=ids)
+                return await self._forgotten() or await self._claim(definitions, ids)
             except LeaseLost:
                 raise
             except StoreError:
                 if delay is None:
                     raise
             await trio.sleep(delay)
-            if forgotten := await self._forgotten():
-                return forgotten
         raise AssertionError
 
+    async def _claim(
+        self, definitions: Collection[Definition], ids: Collection[str] | None
+    ) -> list[Instance]:
+        try:
+            return await self.instances.claim(self.lease.host, definitions, ids=ids)
+        except LeaseLost:
+            raise
+        except StoreError:
+            self._doubt()
+            raise
+
+    def _doubt(self) -> None:
+        """Have somebody look for what may be recorded as ours, and is not taken in."""
+        self.doubts += 1
+        self.has_news.set()
+
     async def _forgotten(self) -> list[Instance]:
-        """Return the instances that are this host's, and that it does not run."""
+        """Return the instances that are this host's, and that it does not run, if there may be."""
+        doubts = self.doubts
+        if not doubts:
+            return []
         forgotten: list[Instance] = []
         before = None
         while page := await self.instances.select(status=UNFINISHED, before=before, limit=PAGE):
@@ -393,6 +479,8 @@ class WorkflowHost:
                 and each.id not in self._begins
             ]
             before = (page[-1].created_at, page[-1].id)
+        if not forgotten and self.doubts == doubts:
+            self.doubts = 0
         return forgotten
 
     @contextmanager
@@ -403,6 +491,10 @@ class WorkflowHost:
             yield
         finally:
             self._begins.discard(id)
+            self._mailed.discard(id)
+            if id in self._in_doubt:
+                self._in_doubt.discard(id)
+                self._doubt()
 
     async def _begun(self, new: NewInstance) -> Instance:
         """Record an instance, or find the one that there is, the same."""
@@ -415,13 +507,22 @@ class WorkflowHost:
             except LeaseLost:
                 raise
             except StoreError:
+                self._in_doubt.add(new.id)
                 if delay is None:
                     raise
                 # Whether it was written is not known: the same again is safe.
                 await trio.sleep(delay)
+        self._in_doubt.discard(new.id)
         if not is_new and instance.seed != new.seed:
             await self._check_same(instance, new)
+            return await self.instances.get(new.id) or instance  # it may have ended meanwhile
         return instance
+
+    def _fresh(self, instance: Instance, new: NewInstance) -> Loaded | None:
+        """Return what a new instance begins with; None where that has to be read."""
+        if instance.seed != new.seed or instance.id in self._mailed:
+            return None
+        return Loaded(instance=instance, input=new.input, entries=[], mail=[])
 
     async def _check_same(self, instance: Instance, new: NewInstance) -> None:
         found, asked = instance.definition, new.definition
@@ -465,7 +566,13 @@ class WorkflowHost:
         )
 
     async def _take_in(self, instance: Instance, fresh: Loaded | None = None) -> None:
-        """Let an instance live here. A checkpoint, but whoever calls it is not cancelled there."""
+        """Let an instance live here, unless it does, or the host is closing.
+
+        A checkpoint, but whoever calls it is not cancelled there.
+        """
+        there = self.residents.get(instance.id)
+        if self.closing or (there is not None and there.instance.epoch >= instance.epoch):
+            return
         resident = self._resident(instance, fresh)
         with trio.CancelScope(shield=True):  # it is recorded as ours: it must not be left alone
             try:
@@ -490,12 +597,13 @@ class WorkflowHost:
 
     def _resident(self, instance: Instance, fresh: Loaded | None) -> Resident:
         runnable = self.definitions.get(instance.definition)
-        resident = Resident(
-            instance, runnable, self._status_of(instance.id, instance.status), fresh
-        )
+        status = self._status_of(instance.id, instance.status)
+        status.value = instance.status  # not that of an earlier end
+        resident = Resident(instance, runnable, status, fresh)
         resident.on_status = self._status_changed
         resident.on_cancel = self._cancel_children
         self.residents[instance.id] = resident
+        self._failures.pop(instance.id, None)
         self.taken_in.set()
         self.taken_in = trio.Event()
         return resident
@@ -505,6 +613,8 @@ class WorkflowHost:
             del self.residents[resident.id]
             self._actors.pop(resident.id, None)
             self.changed.pop(resident.id, None)
+            if resident.failure is not None and not isinstance(resident.failure, LeaseLost):
+                self._failures[resident.id] = resident.failure
         resident.gone.set()
 
     # --- what residents tell
@@ -529,12 +639,15 @@ class WorkflowHost:
         self.has_to_cancel.set()
 
     async def ask_children_to_end(self, mail: Mail) -> None:
-        """Pass a wish for the end on to the children of an instance."""
+        """Pass a wish for the end on to the children of an instance, once to each."""
         for child in await self._children(mail.instance):
             try:
-                await self.operator.cancel(child.id, mail.name, grace_in(mail))
+                passed_on = await self.instances.post(
+                    child.id, "cancel", mail.name, {"grace": grace_in(mail)}, key=WITH_ITS_PARENT
+                )
             except (WorkflowStateError, WorkflowNotFoundError):
                 continue  # it has ended meanwhile
+            self.deliver(passed_on)
 
     def begin_closing(self) -> list[Resident]:
         """Let every instance come to a point where it can be put away; return those here."""
@@ -568,13 +681,6 @@ async def surely(
     assert refusal is not None
     if delay == RETRY_DELAYS[0] or not await is_done():
         raise refusal
-
-
-def fresh_of(instance: Instance, new: NewInstance) -> Loaded | None:
-    """Return what a new instance begins with; None where it was there before."""
-    if instance.seed != new.seed:
-        return None
-    return Loaded(instance=instance, input=new.input, entries=[], mail=[])
 
 
 def events_of(resident: Resident, before: InstanceStatus) -> list[object]:

@@ -15,10 +15,12 @@ nobody took, and the door through which everything new goes. What a kind must kn
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
 from math import inf
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 import trio
 from attrs import define, frozen
@@ -36,14 +38,23 @@ from lexigram_actors.storage.instances import (
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 VOID: Final = "void"
 """The kind of an entry that takes back others: its value lists their positions."""
 
 RETRY_DELAYS: Final = (0.05, 0.25, 1.0)
 """Seconds between attempts of a write that the store could not do."""
 
+WRITE_DELAYS: Final = (*RETRY_DELAYS, 5.0)
+"""The same for what an instance records: the last one as often as it takes."""
+
 WRITE_TIMEOUT: Final = 30.0
 """Seconds that a write may go on for after a cancellation."""
+
+
+AT_WORK: Final[ContextVar[Journal | None]] = ContextVar("AT_WORK", default=None)
+"""The journal for which this task is at work, as all of its tasks are."""
 
 
 class Suspended(BaseException):
@@ -190,6 +201,7 @@ class Journal:
         "record",
         "resumed",
         "scope",
+        "stilled",
         "stopping",
         "unsaved_status",
         "waits",
@@ -233,6 +245,7 @@ class Journal:
         self.controlled_by = 0
         """The `seq` of the last mail that paused or resumed it."""
         self.stopping = False
+        self.stilled = trio.Event()
         self.resumed: trio.Event | None = None  # set: it is paused
         self.cancelled_by: str | None = None  # the reason
         self.cancelling = trio.Event()
@@ -266,6 +279,10 @@ class Journal:
         """
         while not self.is_open:
             if self.stopping:
+                if self.working and AT_WORK.get() is not self:
+                    await self._wait_for_the_others()
+                # Code that catches everything, and tries again, leaves the others some time.
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 raise Suspended
             if self.resumed is not None:
                 await self.resumed.wait()
@@ -279,12 +296,40 @@ class Journal:
             else:
                 self.held = False
 
+    async def _wait_for_the_others(self) -> None:
+        """Wait until nothing is at work: raised at once, `Suspended` would cut that off."""
+        with self.waiting("what is at work"):
+            await self.stilled.wait()
+
     async def _wait_for_lease(self, lease: Lease) -> None:
         try:
             await lease.wait_renewed()
         except LeaseLost as error:
             self.fail(error)
             raise Suspended from None
+
+    async def of_host(self, call: Awaitable[T]) -> T:
+        """Return what the host answers.
+
+        That it closes, or that its store fails, is nothing that happened to the instance: raised
+        into the definition it would be taken, and recorded, for a failure of a part.
+
+        Raises:
+            Suspended: The host cannot answer, in this incarnation.
+        """
+        try:
+            return await call
+        except StoreCorruptedError:
+            raise
+        except StoreError as error:
+            self.fail(error)
+            raise Suspended from None
+        except WorkflowStateError as error:
+            if not self.stopping:
+                raise
+            refusal = error
+        await self.ready()
+        raise refusal
 
     # --- adding
 
@@ -296,7 +341,8 @@ class Journal:
 
         Raises:
             NotStorableError: The value has no stored form; nothing was written.
-            Suspended: It could not be written: the instance is another's, or the store failed.
+            Suspended: It could not be written: the instance is another's, or its host stops and
+                the store fails. While the host goes on, a store that fails is waited for.
         """
         entry = self._next(path, kind, value, mail)
         later = self._entries_later
@@ -308,6 +354,8 @@ class Journal:
             # Not all that is there now: some may have come meanwhile.
             self._entries_later = [each for each in self._entries_later if each not in entries]
         self._added(entry)
+        if self.stopping and not self.working:
+            self.still()  # what is left only waits
         return entry
 
     @property
@@ -319,11 +367,45 @@ class Journal:
         """Return the entries behind a position as the store has them: its own copies."""
         return () if self._store is None else await self._store.journal(self.id, after)
 
+    async def reload(self) -> None:
+        """Have everything as the next life would, after something was taken back.
+
+        It stands no more, and the mail that it had taken is there again. Values are the store's own
+        again: those that a caller was given may have been changed by it.
+
+        Raises:
+            Suspended: The store cannot read them.
+        """
+        try:
+            loaded = None if self._store is None else await self._store.load(self.id)
+        except StoreError as error:
+            self.fail(error)
+            raise Suspended from None
+        stored = {} if loaded is None else {entry.position: entry for entry in loaded.entries}
+        before = {entry.mail for entry in self.entries}
+        self.entries = standing([stored.get(each.position, each) for each in self.entries])
+        self.record.reload(stored.keys())
+        self._give_back(
+            before - {entry.mail for entry in self.entries}, () if loaded is None else loaded.mail
+        )
+
+    def _give_back(self, seqs: set[int], mail: Sequence[Mail]) -> None:
+        """Let mail be there again that was taken by what was taken back."""
+        self._taken -= seqs
+        again = {each.seq: each for each in mail if each.seq in seqs}
+        self._inbox = dict(sorted({**self._inbox, **again}.items()))
+        self._arrivals.unpark_all()
+
     def later(self, path: str, kind: str, value: Any = None) -> Entry:
         """Record something together with what is appended next, which may never happen.
 
         For what would come out the same again.
+
+        Raises:
+            NotStorableError: The value has no stored form; nothing is to be written.
         """
+        if self._store is not None:
+            self._store.codec.dumps(value)  # else what is appended next would be refused for it
         entry = self._next(path, kind, value, 0)
         self._entries_later.append(entry)
         self._added(entry)
@@ -355,10 +437,13 @@ class Journal:
             with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
                 await self._try_to_write(self._store, entries)
             if scope.cancelled_caught:
+                if self.cancelled_by is None:
+                    # Whether it was written is not known, and only another life finds out.
+                    self.fail(StoreError(f"a write took longer than {WRITE_TIMEOUT:g} s"))
                 raise
 
     async def _try_to_write(self, store: InstanceStore, entries: Sequence[Entry]) -> None:
-        for delay in (*RETRY_DELAYS, None):
+        for attempt in count():
             try:
                 if self.unsaved_status is None:
                     await store.append(self.id, self.epoch, entries)
@@ -370,10 +455,12 @@ class Journal:
                 break
             except StoreError as error:
                 failure = error
-            if delay is not None:
-                # Whether it was written is not known: the same again is safe.
-                logger.warning("instance %r: %s; trying again", self.id, failure)
-                await trio.sleep(delay)
+            if self.stopping and attempt >= len(RETRY_DELAYS):
+                break
+            # Given up, what is to be recorded would be done again, and again. Whether it was
+            # written is not known: the same again is safe.
+            logger.warning("instance %r: %s; trying again", self.id, failure)
+            await trio.sleep(WRITE_DELAYS[min(attempt, len(WRITE_DELAYS) - 1)])
         self.fail(failure)
         raise Suspended from None
 
@@ -394,7 +481,12 @@ class Journal:
     def suspend(self) -> None:
         """Let nothing more begin, and cancel what is under way."""
         self.wind_down()
+        self.still()
+
+    def still(self) -> None:
+        """Cancel what is under way, and wake what waits for that though it may be shielded."""
         self.scope.cancel()
+        self.stilled.set()
 
     def wind_down(self) -> None:
         """Let nothing more begin; what is at work may come to its end and be recorded."""
@@ -403,7 +495,7 @@ class Journal:
             self.resumed.set()
             self.resumed = None
         if not self.working:
-            self.scope.cancel()
+            self.still()
 
     def cancel(self, reason: str, grace: float) -> None:
         """Ask for the end, and cancel after `grace` seconds; a shorter time counts."""
@@ -412,12 +504,13 @@ class Journal:
             self.cancelling.set()
         self.held = True
         self.scope.deadline = min(self.scope.deadline, trio.current_time() + grace)
+        self.resume()  # to come to its end, and to clean up
 
     # --- pausing
 
     def pause(self) -> None:
         """Let nothing new begin until `resume`."""
-        if self.resumed is None and not self.stopping:
+        if self.resumed is None and self.cancelled_by is None and not self.stopping:
             self.held = True
             self.resumed = trio.Event()
             self._tell_status()
@@ -501,13 +594,15 @@ class Journal:
         self.working += 1
         if self.working == 1:
             self._tell_status()
+        token = AT_WORK.set(self)
         try:
             yield
         finally:
+            AT_WORK.reset(token)
             self.working -= 1
             if not self.working:
                 if self.stopping:
-                    self.scope.cancel()
+                    self.still()
                 elif self.waits:
                     self._tell_status()
 

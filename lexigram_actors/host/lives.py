@@ -7,14 +7,14 @@
 | it began again as new | the next life, at once, with an empty journal |
 | it raised | the next life, after a wait that grows; FAILED when that was too often |
 | it raised what would come again for sure | FAILED |
-| the store failed | the next life, after a wait, however often |
+| the store failed, or the run raised that one did | the next life, after a wait, however often |
 | the lease was lost, or the host stops | nothing: the instance is as it is recorded |
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, final
 
 import trio
@@ -43,7 +43,7 @@ from lexigram_actors.invoking import as_result
 from lexigram_actors.kernel.restarts import record_restart, restart_delay, restarts_in_a_row
 from lexigram_actors.kernel.specs import Backoff
 from lexigram_actors.result import Err, Result
-from lexigram_actors.storage.instances import Entry, InstanceStatus, InstanceStore, Loaded
+from lexigram_actors.storage.instances import Entry, InstanceStatus, InstanceStore, Loaded, Mail
 
 logger = logging.getLogger(__name__)
 
@@ -104,25 +104,38 @@ class Crashed:
 
 @final
 @frozen
+class Hindered:
+    """The store failed, and only time helps."""
+
+    error: StoreError
+
+
+@final
+@frozen
 class LetGo:
     """It is not this life's any more; `error` says why, unless it was put away."""
 
     error: BaseException | None
 
 
-End = Ended | Again | Crashed | LetGo
+End = Ended | Again | Crashed | Hindered | LetGo
 
 
 @final
 @frozen
 class Services:
-    """What lives need of their host."""
+    """What lives need of their host.
+
+    Attributes:
+        end_children: Asks the children of an instance to end, as the mail to their parent says.
+    """
 
     instances: InstanceStore
     clock: Callable[[], float]
     lease: Callable[[], Lease]
     host: Surroundings
     restarts: RestartPolicy
+    end_children: Callable[[Mail], Awaitable[None]]
 
 
 async def live(services: Services, resident: Resident) -> None:
@@ -135,18 +148,17 @@ async def live(services: Services, resident: Resident) -> None:
     while not resident.put_away:
         began = trio.current_time()
         end = await next_end(services, resident)
+        if isinstance(end, Again):
+            resident.spent = end.taken  # also where it is not known whether that is recorded
+            end = await started_over(services, resident, end)
+            if isinstance(end, Again):
+                continue
         if isinstance(end, Ended):
             await finish(services, resident, end)
             return
-        if isinstance(end, LetGo) and not is_worth_another(end, resident):
+        if isinstance(end, LetGo):
             resident.failure = end.error if isinstance(end.error, Exception) else None
             return
-        if isinstance(end, Again):
-            hindrance = await started_over(services, resident, end)
-            if hindrance is None:
-                resident.spent = end.taken
-                continue
-            end = hindrance
         now = trio.current_time()
         policy = services.restarts
         in_a_row = restarts_in_a_row(policy.backoff, in_a_row, now - began)
@@ -161,29 +173,26 @@ async def live(services: Services, resident: Resident) -> None:
                 return
         else:
             logger.warning("instance %r: %s; again in %g s", resident.id, end.error, delay)
-        with trio.move_on_after(delay):
-            await resident.nudged.wait()
+        await resident.wait_nudged(delay)
 
 
-def is_worth_another(end: LetGo, resident: Resident) -> bool:
+def hindered(error: BaseException | None) -> Hindered | LetGo:
     """Say whether a life that could not go on is followed by another."""
-    if resident.put_away or not isinstance(end.error, StoreError):
-        return False
-    return not isinstance(end.error, LeaseLost | StoreCorruptedError)
+    if isinstance(error, StoreError) and not isinstance(error, LeaseLost | StoreCorruptedError):
+        return Hindered(error)
+    return LetGo(error)
 
 
-async def started_over(
-    services: Services, resident: Resident, end: Again
-) -> Crashed | LetGo | None:
-    """Record that it begins again; None, or what keeps it from that."""
+async def started_over(services: Services, resident: Resident, end: Again) -> End:
+    """Record that it begins again; return what came of it, the same where all went well."""
     instance = resident.instance
     try:
         await services.instances.start_over(instance.id, instance.epoch, end.input, end.taken)
     except NotStorableError as error:
-        return Crashed(error)
+        return Ended(InstanceStatus.FAILED, Err(error))
     except StoreError as error:
-        return LetGo(error)
-    return None
+        return hindered(error)
+    return end
 
 
 def tell_crash(
@@ -204,7 +213,7 @@ async def next_end(services: Services, resident: Resident) -> End:
     try:
         loaded = await loaded_for(services, resident)
     except StoreError as error:
-        return LetGo(error)
+        return hindered(error)
     resident.instance = loaded.instance
     journal = Journal(
         loaded, services.instances, services.clock, host=services.host, lease=services.lease()
@@ -234,6 +243,8 @@ async def loaded_for(services: Services, resident: Resident) -> Loaded:
         raise LeaseLost(f"instance {resident.id!r} is gone", details={"id": resident.id})
     if loaded.instance.epoch != resident.instance.epoch:
         raise LeaseLost(f"instance {resident.id!r} is another host's now")
+    if loaded.instance.status.has_ended:
+        raise LeaseLost(f"instance {resident.id!r} has ended")
     return loaded
 
 
@@ -275,7 +286,7 @@ def judge(journal: Journal, result: Outcome | None, raised: BaseException | None
         if not isinstance(leaf, Exception | Suspended | ContinueAsNew):
             raise leaf
     if journal.stopping:
-        return LetGo(journal.failure)
+        return hindered(journal.failure)
     unwritten = journal.unwritten
     if journal.cancelled_by is not None:
         if raised is not None and not isinstance(raised, Suspended | ContinueAsNew):
@@ -290,6 +301,8 @@ def judge(journal: Journal, result: Outcome | None, raised: BaseException | None
         assert isinstance(error, Exception)
         if isinstance(error, HOPELESS):
             return Ended(InstanceStatus.FAILED, Err(error), unwritten)
+        if isinstance(error, StoreError) and not isinstance(error, StoreCorruptedError):
+            return Hindered(error)  # of the host, say, that could not begin a child
         return Crashed(error)
     assert result is not None
     status = InstanceStatus.COMPLETED if result.is_ok() else InstanceStatus.FAILED
@@ -312,9 +325,15 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> None:
     """Record the end, however long the store takes; then say so."""
     instance = resident.instance
     delay = services.restarts.backoff.initial
+    overruled = False
     while True:
-        outcome = outcome_of(ended.result)
         try:
+            if overruled:
+                ended = await cancelled_instead(services, resident, ended)
+            outcome = outcome_of(ended.result)
+            if ended.status is InstanceStatus.CANCELLED and resident.wish is not None:
+                # Before: if it died in between, nobody would ask them any more.
+                await services.end_children(resident.wish)
             await services.instances.end(
                 instance.id,
                 instance.epoch,
@@ -325,18 +344,20 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> None:
             )
             break
         except NotStorableError as error:
-            ended = Ended(InstanceStatus.FAILED, Err(error), ended.unwritten)
+            if ended.result.is_ok():
+                ended = Ended(InstanceStatus.FAILED, Err(error), ended.unwritten)
+            elif ended.unwritten:  # an error can be stored: it is one of these
+                ended = Ended(ended.status, ended.result)
+            else:
+                raise
         except WorkflowStateError:
-            reason = await cancel_reason(services, resident)
-            cancelled = WorkflowCancelledError(reason)
-            ended = Ended(InstanceStatus.CANCELLED, Err(cancelled), ended.unwritten)
+            overruled = True
         except (LeaseLost, StoreCorruptedError) as error:
             resident.failure = error
             return
         except StoreError as error:
             logger.warning("instance %r: its end is not recorded yet: %s", instance.id, error)
-            with trio.move_on_after(delay):
-                await resident.nudged.wait()
+            await resident.wait_nudged(delay)
             delay = min(2 * delay, services.restarts.backoff.maximum)
             if resident.put_away:
                 return
@@ -349,11 +370,11 @@ def note_of(result: Outcome) -> str:
     return "" if result.is_ok() else describe(result.unwrap_err())[:LONGEST_NOTE]
 
 
-async def cancel_reason(services: Services, resident: Resident) -> str:
-    """Return why somebody asked for the end."""
-    try:
+async def cancelled_instead(services: Services, resident: Resident, ended: Ended) -> Ended:
+    """Return the end of an instance that somebody asked to end, with the reason given."""
+    if resident.wish is None:  # it has not come here yet
         loaded = await services.instances.load(resident.id)
-    except StoreError:
-        return "cancelled"
-    wanted = (mail.name for mail in (loaded.mail if loaded else ()) if mail.kind == "cancel")
-    return next(wanted, "cancelled")
+        mail = () if loaded is None else loaded.mail
+        resident.wish = next((each for each in mail if each.kind == "cancel"), None)
+    reason = "cancelled" if resident.wish is None else resident.wish.name
+    return Ended(InstanceStatus.CANCELLED, Err(WorkflowCancelledError(reason)), ended.unwritten)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
 
 import trio
 
-from lexigram_actors.checks import number, require, whole
-from lexigram_actors.errors import LeaseLost, StoreError
+from lexigram_actors.checks import given, number, require, whole
+from lexigram_actors.errors import ConfigurationError, LeaseLost, StoreError
 from lexigram_actors.host.host import WorkflowHost
 from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy
-from lexigram_actors.kernel import ActorContext, Backoff, open_system
+from lexigram_actors.kernel import ActorContext, Backoff, Restart, open_system
 from lexigram_actors.storage.instances import InstanceStatus
 from lexigram_actors.storage.opening import open_store
 from lexigram_actors.storage.ports import Store
@@ -74,13 +74,16 @@ async def open_host(
         retention: Seconds after which what COMPLETED or was CANCELLED is removed. None: never.
         lease: Seconds after which other hosts take over, when this one is not heard of. None: as
             the store has it.
-        poll: Seconds between two looks for what other processes want. None: as the store has it.
+        poll: Seconds between two looks for what other processes want, and for what a host left
+            that is not heard of any more. None: as the store has it, and at least once in the time
+            of a lease.
 
     Raises:
         StoreError: The store cannot be opened, or another host has it.
         ConfigurationError: One of these makes no sense.
-        TypeError: Something registered cannot be run.
+        TypeError: It is no store, or something registered cannot be run.
     """
+    refuse_misuse(store, register, name, backoff)
     require("grace", grace, number(least=0, unbounded=True))
     require("max_restarts", max_restarts, whole(least=0))
     require("period", period, number(least=0, unbounded=True))
@@ -93,7 +96,7 @@ async def open_host(
             store = await stack.enter_async_context(open_store(store))
         instances = store.instances
         seconds = instances.lease if lease is None else lease
-        looks = instances.poll if poll is None else poll
+        looks = min(instances.poll, seconds) if poll is None else poll
         entered = HostLease(instances, new_name(name), seconds)
         host = WorkflowHost(store, entered, restarts, looks)
         stack.push_async_callback(leave, host)
@@ -110,6 +113,18 @@ async def open_host(
                 await close(host, grace)
 
 
+def refuse_misuse(store: object, register: object, name: object, backoff: object) -> None:
+    """Refuse what is of the wrong sort, before anything is opened."""
+    if not isinstance(store, str | Store):
+        raise TypeError(f"open_host takes a store or the URL of one, not {given(store)}")
+    if isinstance(register, str) or not isinstance(register, Iterable):
+        raise TypeError(f"register takes a list: register=[flow], not {given(register)}")
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"name must be text, and not empty; got {given(name)}")
+    if not isinstance(backoff, Backoff):
+        raise ConfigurationError(f"backoff must be a Backoff, not {given(backoff)}")
+
+
 def new_name(name: str) -> str:
     """Return a name that no host had before: what an earlier one had is not ours."""
     return f"{name}-{uuid4().hex[:12]}"
@@ -118,22 +133,44 @@ def new_name(name: str) -> str:
 async def begin(host: WorkflowHost, name: str, retention: float | None) -> None:
     """Start what a host does besides running instances."""
     host.last_mail = await host.instances.last_mail()
-    for keeper in (keep_lease, watch_store, save_statuses, cancel_children):
-        await host.system.spawn(keeper, host, name=f"{name} {keeper.__name__}", shutdown=0)
+    keepers: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (keeper, ()) for keeper in (keep_lease, watch_store, save_statuses, cancel_children)
+    ]
     if retention is not None:
-        await host.system.spawn(remove_old, host, retention, name=f"{name} remove_old", shutdown=0)
+        keepers.append((remove_old, (retention,)))
+    for keeper, arguments in keepers:
+        # Without one of them a host is of no use: where it fails again and again, so does the host.
+        await host.system.spawn(
+            keeper,
+            host,
+            *arguments,
+            name=f"{name} {keeper.__name__}",
+            restart=Restart.TRANSIENT,
+            shutdown=0,
+        )
 
 
 async def close(host: WorkflowHost, grace: float) -> None:
-    """Put every instance away; what is under way has `grace` seconds to end and be recorded."""
+    """Put every instance away; what is under way has `grace` seconds to end and be recorded.
+
+    Cancelled meanwhile, these are over. Without any it does not raise a cancellation: what the
+    block raised goes on.
+    """
     with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
         await write_statuses(host)  # while those who wait still say so
     residents = host.begin_closing()
-    with trio.CancelScope(shield=True), trio.move_on_after(grace):
+    try:
+        if grace > 0:
+            with trio.move_on_after(grace):
+                for resident in residents:
+                    await resident.gone.wait()
+    finally:
         for resident in residents:
-            await resident.gone.wait()
-    for resident in residents:
-        resident.suspend()
+            resident.suspend()
+    with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
+        for resident in residents:
+            if resident.is_supervised:  # it may be that no actor of ours is: nobody else waits
+                await resident.gone.wait()
 
 
 async def leave(host: WorkflowHost) -> None:
@@ -170,16 +207,18 @@ async def let_go_of_all(host: WorkflowHost) -> None:
 
 
 async def begin_anew(host: WorkflowHost) -> None:
-    """Enter under another name, and take in what nobody has."""
-    host.lease = HostLease(host.instances, new_name(host.system.name), host.lease.seconds)
+    """Enter under another name; what nobody has is taken in then, while the lease is kept."""
     while True:
+        lease = HostLease(host.instances, new_name(host.system.name), host.lease.seconds)
         try:
-            await host.lease.enter()
-            await host.recover(host.definitions)
-            return
+            await lease.enter()
         except StoreError as error:
-            logger.warning("host %s: it cannot begin anew yet: %s", host.lease.host, error)
-        await trio.sleep(min(host.lease.seconds, RETRY))
+            logger.warning("host %s: it cannot begin anew yet: %s", lease.host, error)
+            await trio.sleep(min(lease.seconds, RETRY))
+        else:
+            host.lease = lease  # not before: what began under it would be nobody's
+            host.has_news.set()
+            return
 
 
 async def watch_store(context: ActorContext[Any], host: WorkflowHost) -> None:
@@ -188,11 +227,21 @@ async def watch_store(context: ActorContext[Any], host: WorkflowHost) -> None:
         with trio.move_on_after(host.poll):
             await host.has_news.wait()
         host.has_news = trio.Event()
-        try:
-            await deliver_mail(host)
-            await host.recover(host.definitions)
-        except StoreError as error:
-            logger.warning("host %s: it cannot look for mail: %s", host.lease.host, error)
+        has_looked = await try_to_do("deliver mail", host, deliver_mail(host))
+        has_looked &= await try_to_do("take in", host, host.recover(host.definitions))
+        if not has_looked:
+            await trio.sleep(RETRY)
+            host.has_news.set()
+
+
+async def try_to_do(what: str, host: WorkflowHost, call: Awaitable[None]) -> bool:
+    """Say whether the store could do it."""
+    try:
+        await call
+    except StoreError as error:
+        logger.warning("host %s: it cannot %s now: %s", host.lease.host, what, error)
+        return False
+    return True
 
 
 async def deliver_mail(host: WorkflowHost) -> None:
@@ -209,11 +258,13 @@ async def save_statuses(context: ActorContext[Any], host: WorkflowHost) -> None:
         await host.has_changed.wait()
         host.has_changed = trio.Event()
         await trio.sleep(FLUSH_DELAY)
-        await write_statuses(host)
+        if not await write_statuses(host):
+            await trio.sleep(RETRY)
+            host.has_changed.set()
 
 
-async def write_statuses(host: WorkflowHost) -> None:
-    """Write the statuses that are not written yet."""
+async def write_statuses(host: WorkflowHost) -> bool:
+    """Write the statuses that are not written yet; say whether the store could do it."""
     residents, host.changed = host.changed, {}
     changes = {
         id: (each.instance.epoch, each.status.value, each.note)
@@ -221,11 +272,14 @@ async def write_statuses(host: WorkflowHost) -> None:
         if each.has_unsaved_status
     }
     if not changes:
-        return
+        return True
     try:
         await host.instances.mark(changes)
     except StoreError as error:
         logger.warning("host %s: statuses are not written: %s", host.lease.host, error)
+        host.changed = {**residents, **host.changed}
+        return False
+    return True
 
 
 async def cancel_children(context: ActorContext[Any], host: WorkflowHost) -> None:

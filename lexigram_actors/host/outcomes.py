@@ -15,7 +15,9 @@ cause is left out, and one that the table below does not name comes back as `Wor
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any, Final, TypedDict
 
 from lexigram_actors.errors import (
@@ -76,19 +78,20 @@ def error_record(error: object) -> ErrorRecord:
     """Return an error as plain data that any store takes."""
     if isinstance(error, WorkflowFailedError):
         return _record_again(error)
-    name = type(error).__name__
+    name = _text(type(error).__name__)
     if not isinstance(error, LexigramError):
         # With its class: that of a KeyError would be a key, and nothing else.
         return ErrorRecord(
             type=name, code="", message=_text(describe(error)), details={}, hint=None
         )
     message = _text(text_of(error)) or name
+    code = _text(error.code)
     details = {**error.details, **_fields_of(error)}
-    if not _is_rebuilt(error.code, details):
-        details["code"] = error.code
+    if not _is_rebuilt(code, details):
+        details["code"] = code
     return ErrorRecord(
         type=name,
-        code=error.code,
+        code=code,
         message=message,
         details=_details(details),
         hint=None if error.hint is None else _text(error.hint),
@@ -100,7 +103,7 @@ def _record_again(error: WorkflowFailedError) -> ErrorRecord:
     code = error.details.get("code")
     return ErrorRecord(
         type=_text(error.error_type),
-        code=code if isinstance(code, str) else "",
+        code=_text(code) if isinstance(code, str) else "",
         message=_text(error.message),
         details=_details(error.details),
         hint=None if error.hint is None else _text(error.hint),
@@ -123,9 +126,9 @@ def paths_behind(error: BaseException) -> list[str]:
     """Return where in the instance the failures began that led to an error, each path once."""
     paths: dict[str, None] = {}
     seen: set[int] = set()
-    waiting: list[object] = [error]
+    waiting: deque[object] = deque([error])
     while waiting:
-        each = waiting.pop(0)
+        each = waiting.popleft()
         if not isinstance(each, BaseException) or id(each) in seen:
             continue
         seen.add(id(each))
@@ -135,26 +138,49 @@ def paths_behind(error: BaseException) -> list[str]:
         elif isinstance(each, BaseExceptionGroup):
             waiting += each.exceptions
         else:
-            waiting += [getattr(each, "error", None), getattr(each, "cause", each.__cause__)]
+            waiting += [_given(each, "error", None), _given(each, "cause", each.__cause__)]
     return list(paths)[:MOST_PATHS]
 
 
-def _text(text: str) -> str:
+def _given(error: BaseException, name: str, default: object) -> object:
+    """Return an attribute of any error; one that cannot be read has nothing to say."""
+    try:
+        return getattr(error, name, default)
+    except Exception:  # noqa: BLE001 - a property of the user's own
+        return default
+
+
+def _text(text: object) -> str:
     plain = _without_nul(str(json_safe(text)))
     return plain if len(plain) <= LONGEST_TEXT else f"{plain[:LONGEST_TEXT]}..."
 
 
 def _details(details: Mapping[str, Any]) -> dict[str, Any]:
-    safe: dict[str, Any] = _clean(json_safe(dict(details)))
-    encoded = json.dumps(safe)
-    if len(encoded) <= LARGEST_DETAILS:
+    try:
+        safe: dict[str, Any] = _clean(json_safe(dict(details)))
+        length = len(json.dumps(safe, ensure_ascii=False))
+    except Exception as error:  # noqa: BLE001 - code of the user's, in a class made like a dict
+        return {**_kept(details), "left_out": f"they cannot be read: {_text(describe(error))}"}
+    if length <= LARGEST_DETAILS:
         return safe
-    kept = {name: safe[name] for name in (*FIELDS, "paths", "code") if _is_kept(safe.get(name))}
-    return {**kept, "left_out": f"{len(encoded)} characters, too many to be recorded"}
+    return {**_kept(safe), "left_out": f"{length} characters, too many to be recorded"}
 
 
-def _is_kept(value: object) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and len(value) <= MOST_PATHS)
+def _kept(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded of details that as a whole are not."""
+    kept: dict[str, Any] = {
+        name: _text(details[name])
+        for name in (*FIELDS, "code")
+        if isinstance(details.get(name), str)
+    }
+    paths = details.get("paths")
+    if type(paths) is list:
+        texts = [_text(path) for path in paths[:MOST_PATHS] if isinstance(path, str)]
+        room = accumulate(map(len, texts))
+        kept["paths"] = [
+            path for path, used in zip(texts, room, strict=True) if used <= LONGEST_TEXT
+        ]
+    return kept
 
 
 def _clean(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import deepcopy
 from typing import Any, Final, final
 
@@ -57,11 +58,22 @@ class JournalRecord:
         """Take over from the store what was set in this incarnation."""
         unread = self._unread.copy()
         for entry in await self._journal.stored(min(unread.values())):
-            if entry.kind == RECORD:
+            if entry.kind == RECORD and entry.path in unread:  # others may be taken back
                 self._values[entry.path] = entry.value
         for key, position in unread.items():
             if self._unread.get(key) == position:  # else it was set again meanwhile
                 del self._unread[key]
+
+    def reload(self, stored: Collection[int]) -> None:
+        """Forget what was taken back; take over what was read again, at these positions."""
+        stands = {entry.path: entry for entry in self._journal.entries if entry.kind == RECORD}
+        for key in self._values.keys() - stands.keys():
+            del self._values[key]
+            self._unread.pop(key, None)
+        for key, entry in stands.items():
+            if entry.position in stored:
+                self._values[key] = entry.value
+                self._unread.pop(key, None)
 
     async def set(self, key: str, value: Any, ttl: int | None = None) -> Result[None, Exception]:
         """Record the value; then wait while new work may not begin. `ttl` counts for nothing."""

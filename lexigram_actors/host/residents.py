@@ -31,6 +31,7 @@ class Resident:
         outcome: Set when it has ended.
         failure: Why the host could not go on with it, where that is the reason it was let go.
         is_supervised: Whether a supervisor of the caller's decides what follows a crash.
+        wish: The mail that asked for its end, when it has come.
         spent: The `seq` of what was taken before it began again as new, and may still be on its way
             here.
         gone: Set when the host has it no more: it ended, or was let go.
@@ -55,6 +56,7 @@ class Resident:
         "runnable",
         "spent",
         "status",
+        "wish",
     )
 
     def __init__(
@@ -77,6 +79,7 @@ class Resident:
         self.gone = trio.Event()
         self.nudged = trio.Event()
         self.put_away = False
+        self.wish: Mail | None = None
         self.spent: frozenset[int] = frozenset()
         self.on_status: Callable[[Resident, InstanceStatus], None] | None = None
         self.on_cancel: Callable[[Resident, Mail], None] | None = None
@@ -98,6 +101,12 @@ class Resident:
     def end_life(self) -> None:
         """Let mail wait for the next life."""
         self.journal = None
+        self.nudged = trio.Event()
+
+    async def wait_nudged(self, seconds: float) -> None:
+        """Wait between two lives, or two attempts to record the end."""
+        with trio.move_on_after(seconds):
+            await self.nudged.wait()
         self.nudged = trio.Event()
 
     def wind_down(self) -> None:
@@ -143,6 +152,7 @@ class Resident:
         elif mail.kind == "resume":
             journal.resume()
         elif mail.kind == "cancel":
+            self.wish = self.wish or mail
             journal.cancel(mail.name, grace_in(mail))
             if self.on_cancel is not None:
                 self.on_cancel(self, mail)

@@ -7,8 +7,9 @@
 | `step` | `{"error": ...}` | its last attempt failed |
 
 An error is recorded as `{"type", "message"}`, and `"details": {"path"}` where it names the place in
-the instance at which it began. After a crash a step whose end is not recorded runs again: the
-attempt that was in flight with the same number, those before it not.
+the instance at which it began, `{"paths"}` where it began at several. After a crash a step whose
+end is not recorded runs again: the attempt that was in flight with the same number, those before it
+not.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from lexigram_actors.errors import (
 from lexigram_actors.errors.base import json_safe, sole_error
 from lexigram_actors.host.cancelling import came_of_cancellation, passing
 from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.outcomes import paths_behind
 from lexigram_actors.invoking import invoke
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.retry import RetryPolicy
@@ -161,8 +163,15 @@ async def attempted(journal: Journal, step: Step, attempt: int) -> Any:
         outcome = Failure(sole_error(error))
         if came_of_cancellation(error):
             await give_way(f"step {step.path!r}", error)
-    except BaseExceptionGroup as group:
-        raise passing(group, f"step {step.name!r}") from None  # noqa: ASYNC104
+    except trio.Cancelled as cancelled:  # noqa: ASYNC103 - of this task, it is raised
+        if not is_stray(cancelled):
+            raise
+        outcome = Failure(stray_cancellation(f"step {step.name!r}"))
+    except BaseExceptionGroup as group:  # noqa: ASYNC103 - as above
+        passed = passing(group, f"step {step.name!r}")
+        if not is_stray(passed):
+            raise passed from None  # noqa: ASYNC104
+        outcome = Failure(stray_cancellation(f"step {step.name!r}"))
     finally:
         journal.working -= 1
         tell_working(journal)
@@ -190,6 +199,22 @@ async def within_timeout(step: Step) -> Any:
             step_name=step.name,
             details={"timeout": step.timeout},
         )
+    )
+
+
+def is_stray(error: BaseException) -> bool:
+    """Say whether an exception is a cancellation of a scope that is not around this task.
+
+    Let through, it would end a nursery further out that nobody has cancelled, as if all were well.
+    """
+    return isinstance(error, trio.Cancelled) and trio.current_effective_deadline() > -inf
+
+
+def stray_cancellation(what: str) -> WorkflowStateError:
+    """Return the error that stands for a cancellation of a scope that is not around."""
+    return WorkflowStateError(
+        f"{what} raised a trio.Cancelled, and nothing had cancelled it",
+        hint="do not keep a trio.Cancelled, nor raise one: it belongs to the scope it came from",
     )
 
 
@@ -247,18 +272,10 @@ def failure_record(error: object) -> dict[str, Any]:
     if len(reason) > LONGEST_REASON:
         reason = f"{reason[:LONGEST_REASON]}..."
     record: dict[str, Any] = {"type": type(error).__name__, "message": reason}
-    path = path_in(error)
-    if path is not None:
-        record["details"] = {"path": path}
+    paths = paths_behind(error) if isinstance(error, BaseException) else []
+    if paths:
+        record["details"] = {"path": paths[0]} if len(paths) == 1 else {"paths": paths}
     return record
-
-
-def path_in(error: object) -> str | None:
-    """Return where in the instance an error began, if it says so."""
-    details = getattr(error, "details", None)
-    path = details.get("path") if isinstance(details, dict) else None
-    is_ours = isinstance(error, WorkflowStepError | WorkflowTimeoutError)
-    return path if is_ours and isinstance(path, str) else None
 
 
 def value_of(entry: Entry, name: str, cause: object = None) -> Any:

@@ -17,6 +17,7 @@ from lexigram_actors.errors import NotStorableError, WorkflowStateError
 from lexigram_actors.events import WorkflowPublished
 from lexigram_actors.host.asking import ANSWERED, run_asking
 from lexigram_actors.host.journal import ContinueAsNew, Handle, Surroundings
+from lexigram_actors.host.retrying import MARK_SIGN
 from lexigram_actors.host.seam import RunContext, Runnable, check_runnable
 from lexigram_actors.host.steps import STEP, Step, record_failure, run_step, value_of, wait_until
 from lexigram_actors.result import Err, Ok
@@ -35,7 +36,6 @@ from lexigram_actors.workflow.replay import (
     A_STEP,
     CHILD,
     MARK,
-    MARK_SIGN,
     SIGNAL,
     SLEEP,
     Command,
@@ -96,6 +96,9 @@ class WorkflowContext:
 
     A context belongs to one task and takes one command after the other. Cancelled in a command,
     what had not ended is not recorded, and runs again when the instance goes on.
+
+    What the context's own scopes cut off may clean up with commands in a `finally`, under a shield:
+    these are recorded and replayed like all others.
 
     Cancel scopes of Trio around commands cannot be replayed: use the context's own. Where one did
     cut a command off and the function went on, a replay says so with `NonDeterminismError`.
@@ -396,7 +399,8 @@ class WorkflowContext:
                 journal = self._run.journal
                 child_id = self._id_below(issued.path) if id is None else id
                 what = runnable if found is None else found
-                await host.start(what, input, id=child_id, delay=delay, parent=journal.id)
+                beginning = host.start(what, input, id=child_id, delay=delay, parent=journal.id)
+                await journal.of_host(beginning)
                 entry = await journal.append(issued.path, CHILD, child_id)
             self._reached(entry)
             return Child(entry.value)

@@ -47,7 +47,7 @@ def workflow(
             is cancelled, and the outcome is `Err(WorkflowTimeoutError)`. None: no limit.
         retries: How often the function is called again after it has failed. What had succeeded
             before the failure is not done again; what the function did after it, to handle it, is
-            done again where it comes there again, and a signal that was taken then is gone.
+            done again where it comes there again, and a signal that it took then is there again.
         version: Rises when instances that were begun before could not go on.
 
     Raises:

@@ -8,6 +8,8 @@ from lexigram_actors.errors import (
     HumanInputRequiredError,
     LexigramError,
     NonDeterminismError,
+    StoreCorruptedError,
+    StoreError,
     WorkflowError,
     describe,
 )
@@ -20,10 +22,13 @@ RAISED_AS_THEY_ARE = (NonDeterminismError, HumanInputRequiredError)
 def business_failure(error: Exception) -> LexigramError | None:
     """Return the failure that an exception stands for; None where it is a bug.
 
-    An error of ours is an outcome: a step that failed, a time-out. So is a group of nothing else,
+    An error of ours is an outcome: a step that failed, a time-out; but not that a store is out of
+    order. So is a group of nothing else,
     as of several branches. Everything else a function raises is a mistake in it.
     """
     found = sole_error(error)
+    if isinstance(found, StoreError) and not isinstance(found, StoreCorruptedError):
+        return None  # it says nothing of the function, and the instance goes on when it is over
     if isinstance(found, LexigramError):
         return None if isinstance(found, RAISED_AS_THEY_ARE) else found
     if not isinstance(found, ExceptionGroup):

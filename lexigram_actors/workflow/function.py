@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, final
-from uuid import uuid4
+from typing import Any, final
 
 import trio
 from attrs import evolve, frozen
 
 from lexigram_actors.errors import WorkflowTimeoutError
 from lexigram_actors.host.cancelling import came_of_cancellation, passing
-from lexigram_actors.host.journal import VOID, ContinueAsNew, Journal, standing
+from lexigram_actors.host.journal import VOID, ContinueAsNew
+from lexigram_actors.host.outcomes import paths_behind
+from lexigram_actors.host.retrying import DEADLINE, RETRY, voided_by_function
 from lexigram_actors.host.seam import RunContext
-from lexigram_actors.host.steps import failure_record, give_way, path_in
+from lexigram_actors.host.steps import failure_record, give_way, is_stray, stray_cancellation
 from lexigram_actors.invoking import as_result
 from lexigram_actors.result import Err, Ok, Result
-from lexigram_actors.storage.instances import Definition, Instance, InstanceStatus, Loaded
+from lexigram_actors.workflow.alone import journal_of_nothing
 from lexigram_actors.workflow.context import WorkflowContext
-from lexigram_actors.workflow.failures import business_failure, failed_with, leaves_of
+from lexigram_actors.workflow.failures import business_failure, failed_with
 from lexigram_actors.workflow.replay import (
+    Cutter,
     Recorded,
     Scope,
-    innermost,
     mark_at,
     recorded_at,
-    taken_back,
 )
 from lexigram_actors.workflow.running import Run
-
-DEADLINE: Final = "deadline"
-RETRY: Final = "retry"
 
 Outcome = Result[Any, Exception]
 
@@ -93,8 +89,8 @@ class DurableFunction:
         """Run without a host: begun again as a new run, the function has the new input."""
         input = context.input
         for times in count():
-            journal = journal_of_nothing(self, context.run_id, input, times)
-            run = Run(journal, context.run_id, "", is_hosted=False)
+            journal, copies = journal_of_nothing(self, context.run_id, times)
+            run = Run(journal, context.run_id, "", is_hosted=False, copies=copies)
             try:
                 return await self._limited(run, input, Recorded(), None)
             except ContinueAsNew as again:
@@ -109,8 +105,10 @@ class DurableFunction:
         if self.timeout is None:
             return await self._with_retries(run, input, recorded, outer)
         left = self._deadline(run, recorded, self.timeout) - run.journal.clock()
-        with trio.move_on_after(max(0.0, left)):
-            return await self._with_retries(run, input, recorded, outer)
+        with trio.move_on_after(max(0.0, left)) as limit:
+            place = mark_at(run.place, DEADLINE)
+            cutter = Cutter(place, lambda: limit.cancel_called, limit.cancel)
+            return await self._with_retries(run, input, recorded, outer, cutter)
         return Err(
             WorkflowTimeoutError(
                 f"workflow {self.name!r} was stopped: it took longer than {self.timeout:g} s",
@@ -123,7 +121,7 @@ class DurableFunction:
         """Return when the time is over, recorded the first time."""
         path = mark_at(run.place, DEADLINE)
         mark = recorded.parts.get(path.rpartition("/")[2])
-        if mark is not None and mark.entries:
+        if mark is not None and not run.was_given(mark.entries[-1]):
             at: float = mark.entries[-1].value
             return at
         at = run.journal.clock() + timeout
@@ -131,23 +129,37 @@ class DurableFunction:
         return at
 
     async def _with_retries(
-        self, run: Run, input: Any, recorded: Recorded, outer: Scope | None
+        self,
+        run: Run,
+        input: Any,
+        recorded: Recorded,
+        outer: Scope | None,
+        cutter: Cutter | None = None,
     ) -> Outcome:
         place = mark_at(run.place, RETRY)
         mark = recorded.parts.get(place.rpartition("/")[2])
         retried = 0 if mark is None else sum(entry.kind == RETRY for entry in mark.entries)
+        if self.retries and run.copies is not None:
+            run.copies.are_kept = True
         while True:
-            result = await self._call(run, input, recorded, outer)
+            result = await self._call(run, input, recorded, outer, cutter)
             if not isinstance(result, Err) or retried >= self.retries:
                 return result
             retried += 1
             await take_back(run, place, retried, result.error)
             recorded = recorded_at(run.journal.entries, run.place)
 
-    async def _call(self, run: Run, input: Any, recorded: Recorded, outer: Scope | None) -> Outcome:
+    async def _call(
+        self,
+        run: Run,
+        input: Any,
+        recorded: Recorded,
+        outer: Scope | None,
+        cutter: Cutter | None,
+    ) -> Outcome:
         """Call the function once, from its beginning."""
         at = run.journal.instance.created_at if outer is None else outer.at
-        scope = Scope(run.place, recorded, outer, at=at)
+        scope = Scope(run.place, recorded, outer, at=at, cutter=cutter)
         context = WorkflowContext(run, scope)
         raised: Exception | None = None
         result: Outcome = Ok(None)
@@ -156,8 +168,15 @@ class DurableFunction:
             result = as_result(value)
         except Exception as error:  # noqa: BLE001 - judged below
             raised = error
-        except BaseExceptionGroup as group:
-            raise passing(group, f"workflow {self.name!r}") from None
+        except trio.Cancelled as cancelled:  # noqa: ASYNC103 - of this task, it is raised
+            if not is_stray(cancelled):
+                raise
+            raised = stray_cancellation(f"workflow {self.name!r}")
+        except BaseExceptionGroup as group:  # noqa: ASYNC103 - as above
+            passed = passing(group, f"workflow {self.name!r}")
+            if not is_stray(passed):
+                raise passed from None  # noqa: ASYNC104
+            raised = stray_cancellation(f"workflow {self.name!r}")
         if raised is not None:
             result = Err(await self._outcome_of(raised))
         elif isinstance(result, Err):
@@ -176,52 +195,15 @@ class DurableFunction:
 
 
 async def take_back(run: Run, place: str, retried: int, error: Exception) -> None:
-    """Record that the function is called again, and that its failure does not stand.
-
-    Afterwards the journal has what the store has: values that a call was given may have been
-    changed by it.
-    """
+    """Record that the function is called again, and that its failure does not stand."""
     journal = run.journal
-    positions: set[int] = set()
-    for leaf in leaves_of(getattr(error, "error", error) if is_group(error) else error):
-        path = path_in(leaf)
-        if path is not None:
-            path = innermost(journal.entries, path)
-            positions |= taken_back(journal.entries, run.place, path, run.concurrent)
+    positions = voided_by_function(journal.entries, run.place, paths_behind(error))
     value = {"retry": retried, "error": failure_record(error)}
     if positions:
         journal.later(place, RETRY, value)
-        await journal.append(place, VOID, sorted(positions))
+        await journal.append(place, VOID, positions)
     else:
         await journal.append(place, RETRY, value)
-    stored = list(await journal.stored(0))
-    known = {entry.position for entry in stored}
-    # Of what another branch has added meanwhile the store's copy may be missing.
-    entries = [*stored, *(each for each in journal.entries if each.position not in known)]
-    journal.entries = standing(sorted(entries, key=lambda entry: entry.position))
-
-
-def is_group(error: Exception) -> bool:
-    """Say whether an error stands for several."""
-    return isinstance(getattr(error, "error", None), BaseExceptionGroup)
-
-
-def journal_of_nothing(
-    function: DurableFunction, run_id: str | None, input: Any, times: int
-) -> Journal:
-    """Return a journal that is kept by nobody, for a run without a host."""
-    begun = time.time() - trio.current_time()
-
-    def clock() -> float:
-        # Waits are Trio's, and so must be the clock: in a test they pass in no time.
-        return begun + trio.current_time()
-
-    instance = Instance(
-        id=uuid4().hex if run_id is None else run_id,
-        definition=Definition(function.kind, function.name, function.version),
-        status=InstanceStatus.RUNNING,
-        run=times,
-        seed=uuid4().hex,
-        created_at=clock(),
-    )
-    return Journal(Loaded(instance=instance, input=input, entries=[], mail=[]), None, clock)
+    await journal.reload()
+    if run.copies is not None:
+        journal.entries = run.copies.of(journal.entries)

@@ -18,6 +18,10 @@ flight nothing at all). What became of the rest is told by what stands around it
 | `OVER` | something later in this scope, or one around it, is recorded | it had ended |
 | `CUT` | the scope had ended by cancelling what was in it | it waits to be cancelled again |
 
+Where something was cut off and the function went on, to clean up, its path has an entry `cut`. Its
+value says where the end is recorded of the scope that did it: a limit of time, the branches around
+it, the time of a function. In a replay the command waits there, and is cut off by the same again.
+
 A segment that begins with `#` is no command but a **mark**: no name becomes one, since there a `#`
 is escaped. A mark that nobody asks for any more is no mismatch.
 """
@@ -25,14 +29,15 @@ is escaped. A mark that nobody asks for any more is no mismatch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from lexigram_actors.errors import ConfigurationError, NonDeterminismError
 from lexigram_actors.host.asking import ANSWERED, ASKED, PAUSED, REFUSED
 from lexigram_actors.host.journal import VOID
 from lexigram_actors.host.record import RECORD
+from lexigram_actors.host.retrying import CUT, LIMIT, MARK_SIGN, SCOPE
 from lexigram_actors.host.seam import escaped
 from lexigram_actors.host.steps import ATTEMPT, STEP
 from lexigram_actors.storage.instances import Entry
@@ -41,12 +46,8 @@ SLEEP: Final = "sleep"
 UNTIL: Final = "until"
 SIGNAL: Final = "signal"
 CHILD: Final = "child"
-LIMIT: Final = "limit"
-SCOPE: Final = "scope"
-CUT: Final = "cut"
 MARK: Final = "mark"
 
-MARK_SIGN: Final = "#"
 LONGEST_NAME: Final = 256
 
 
@@ -104,10 +105,28 @@ class End(NamedTuple):
     Attributes:
         cancelled: Whether what was in it was cancelled then.
         is_cause: Whether that was because *this* branch of it failed.
+        by: Where the end is recorded of what cancelled it from further out; None: it was cancelled
+            by itself, or with the whole instance.
     """
 
     cancelled: bool
     is_cause: bool = False
+    by: str | None = None
+
+
+class Cutter(NamedTuple):
+    """What may cut off what is in a scope: its limit of time, a failure beside it.
+
+    Attributes:
+        path: Where its end is recorded.
+        is_called: Says whether it has cut it off, in this life.
+        call: Cuts it off, where it did in an earlier life; does nothing where the cause comes again
+            by itself.
+    """
+
+    path: str
+    is_called: Callable[[], bool]
+    call: Callable[[], object]
 
 
 @final
@@ -132,12 +151,6 @@ class Recorded:
     def last(self, kind: str) -> Entry | None:
         """Return the last entry of a kind at the path itself."""
         return next((entry for entry in reversed(self.entries) if entry.kind == kind), None)
-
-    def positions(self) -> Iterator[int]:
-        """Yield the positions of everything here and below."""
-        yield from (entry.position for entry in self.entries)
-        for part in self.parts.values():
-            yield from part.positions()
 
 
 def recorded_at(entries: Sequence[Entry], place: str = "") -> Recorded:
@@ -198,9 +211,10 @@ class Scope:
         place: Its path.
         parent: The scope in which the command stands that this is a part of.
         end: How the command around it ended, if that is recorded.
-        on_cut: Called where something is reached that was cut off when it ended.
+        cutter: What may cut it off, and is not further out.
         at: When the last thing was recorded that has been reached, in unix seconds.
-        cut_off: The path of the last command, where a cancellation ended it.
+        cut_off: The path of the last command, where a cancellation ended it, and what cut it off:
+            None where that is nothing in the function.
     """
 
     __slots__ = (
@@ -210,8 +224,8 @@ class Scope:
         "_seen",
         "at",
         "cut_off",
+        "cutter",
         "end",
-        "on_cut",
         "parent",
         "place",
         "remaining",
@@ -225,14 +239,14 @@ class Scope:
         *,
         at: float = 0.0,
         end: End | None = None,
-        on_cut: Callable[[], None] | None = None,
+        cutter: Cutter | None = None,
     ) -> None:
         self.place = place
         self.parent = parent
         self.end = end
-        self.on_cut = on_cut
+        self.cutter = cutter
         self.at = at
-        self.cut_off: str | None = None
+        self.cut_off: tuple[str, str | None] | None = None
         self.remaining: deque[tuple[str, Recorded]] = deque()  # of commands, not reached yet
         self._marks: dict[str, int] = {}  # positions, by segment
         self._seen: dict[str, int] = {}
@@ -279,12 +293,32 @@ class Scope:
         return Fate.OPEN
 
     def cut(self) -> None:
-        """Tell the scope that had ended by cancelling that its end is reached."""
+        """Cut off what is in the scope that had ended by cancelling: its end is reached."""
         scope: Scope | None = self
         while scope is not None and scope.end is None:
             scope = scope.parent
-        if scope is not None and scope.on_cut is not None:
-            scope.on_cut()
+        if scope is None or scope.end is None:
+            return
+        cutter = scope.cutter if scope.end.by is None else scope.cutter_at(scope.end.by)
+        if cutter is not None:
+            cutter.call()
+
+    def cutter_at(self, path: str | None) -> Cutter | None:
+        """Return what may cut this off, here or further out, by where its end is recorded."""
+        return next((each for each in self._cutters() if each.path == path), None)
+
+    def note_cut_off(self, path: str) -> None:
+        """Remember that a cancellation has ended a command, and where it came from."""
+        called = (each.path for each in self._cutters() if each.is_called())
+        self.cut_off = path, next(called, None)
+
+    def _cutters(self) -> Iterator[Cutter]:
+        """Yield what may cut this off, the innermost first."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.cutter is not None:
+                yield scope.cutter
+            scope = scope.parent
 
     def check_ended(self) -> None:
         """Refuse an end before everything was reached that is recorded.
@@ -344,66 +378,3 @@ def described(segment: str, node: Recorded) -> str:
         return f"{segment!r}, which was cut off"
     noun = NOUNS.get(kinds[0], kinds[0]) if kinds else "scope"
     return f"{noun} {segment!r}"
-
-
-# --- taking back -----------------------------------------------------------------------------
-
-
-def innermost(entries: Sequence[Entry], path: str) -> str:
-    """Return where a failure began: a run that failed may name a path further in."""
-    followed = {path}
-    while True:
-        inner = None
-        for entry in reversed(entries):
-            if entry.path == path and isinstance(entry.value, Mapping):
-                inner = named_path(entry.value.get("error"))
-                break
-        if inner is None or inner in followed:
-            return path
-        followed.add(inner)
-        path = inner
-
-
-def named_path(error: Any) -> str | None:
-    """Return the path that the record of an error names."""
-    details = error.get("details") if isinstance(error, Mapping) else None
-    path = details.get("path") if isinstance(details, Mapping) else None
-    return path if isinstance(path, str) else None
-
-
-def taken_back(
-    entries: Sequence[Entry], place: str, path: str, concurrent: Collection[str]
-) -> set[int]:
-    """Return the positions of what has to go so that the failure at `path` is tried again.
-
-    That is what is recorded of the failed command itself, of the ends of the scopes around it, and
-    of whatever they did after it: the function may not come there again. What succeeded before, or
-    beside it, stands.
-
-    Args:
-        place: Of the function that is tried again.
-        path: Of the command that failed; below the place, or nothing is taken back.
-        concurrent: The places whose parts ran side by side.
-    """
-    above = f"{place}/" if place else ""
-    found: set[int] = set()
-    if not path.startswith(above):
-        return found
-    node, scope = recorded_at(entries, place), place
-    for segment in path[len(above) :].split("/"):
-        here = node.parts.get(segment)
-        if here is None:
-            break
-        if scope not in concurrent and not segment.startswith(MARK_SIGN):
-            found.update(_positions_after(node, segment))
-        found.update(entry.position for entry in here.entries)
-        node, scope = here, joined(scope, segment)
-    return found
-
-
-def _positions_after(node: Recorded, segment: str) -> Iterator[int]:
-    reached = False
-    for name, part in node.parts.items():
-        if reached and not name.startswith(MARK_SIGN):
-            yield from part.positions()
-        reached = reached or name == segment

@@ -6,14 +6,16 @@ from types import TracebackType
 from typing import Any, Final, final
 
 import trio
-from attrs import field, frozen
+from attrs import frozen
 from trio.lowlevel import checkpoint_if_cancelled
 
 from lexigram_actors.errors import NonDeterminismError, WorkflowStateError
 from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.retrying import CUT
 from lexigram_actors.nurseries import split_cancelled
 from lexigram_actors.storage.instances import Entry
-from lexigram_actors.workflow.replay import CUT, Command, Fate, Scope
+from lexigram_actors.workflow.alone import Copies
+from lexigram_actors.workflow.replay import Command, End, Fate, Scope
 
 SIDE_BY_SIDE: Final = (
     "for work side by side give each branch a context of its own:\n"
@@ -32,14 +34,18 @@ class Run:
         run_id: The instance's id; None for a run without a host that was given none.
         place: Of the function in the instance.
         is_hosted: Whether somebody keeps the journal, posts signals and answers questions.
-        concurrent: The places whose parts run side by side, as far as the run has come to them.
+        copies: What is recorded, where no store keeps it.
     """
 
     journal: Journal
     run_id: str | None
     place: str
     is_hosted: bool
-    concurrent: set[str] = field(factory=set)
+    copies: Copies | None = None
+
+    def was_given(self, entry: Entry) -> bool:
+        """Say whether the instance is a fork, and was given this by its original."""
+        return self.journal.instance.copied > 0 and entry.epoch == 0
 
 
 @final
@@ -71,19 +77,43 @@ class Issued:
         traceback: TracebackType | None,
     ) -> None:
         self._context._busy = None
-        if error is None or self.was_cut:
-            return
-        if split_cancelled(error)[0] is not None:
-            self.scope.cut_off = self.path
+        if error is not None:
+            self.leave(error)
+
+    def leave(self, error: BaseException) -> None:
+        """Remember where a cancellation ended it, unless that is recorded."""
+        if not self.was_cut and split_cancelled(error)[0] is not None:
+            self.scope.note_cut_off(self.path)
 
     def last(self, kind: str) -> Entry | None:
         """Return the last record of a kind at its path."""
         return None if self.recorded is None else self.recorded.last(kind)
 
+    def last_time(self, kind: str) -> Entry | None:
+        """Return the last record of a time, of that kind, that counts for this instance.
+
+        What a fork was given and has not come past begins there: the time does too.
+        """
+        entry = self.last(kind)
+        is_given = entry is not None and self._run.was_given(entry)
+        return None if is_given and self.scope.fate() is Fate.OPEN else entry
+
     @property
     def was_cut(self) -> bool:
-        """Whether a cancel scope of the function's own had cut it off."""
+        """Whether it had been cut off, and the function went on."""
         return self.last(CUT) is not None
+
+    def cut_end(self) -> End | None:
+        """Return how a scope ended that had been cut off from further out; None: it was not.
+
+        Raises:
+            NonDeterminismError: What cut it off does not come again.
+        """
+        cut = self.last(CUT)
+        if cut is None:
+            return None
+        self._check_cut_again(cut)
+        return End(cancelled=True, by=cut.value)
 
     @property
     def found(self) -> str:
@@ -98,8 +128,9 @@ class Issued:
             Suspended: Nothing new may begin in this incarnation.
             trio.Cancelled: It was cut off in the past, or is now.
         """
-        if self.was_cut:
-            await self._wait_for_the_end()
+        cut = self.last(CUT)
+        if cut is not None:
+            await self._be_cut_again(cut)
         fate = self.scope.fate()
         if fate is Fate.CUT:
             await self.be_cut()
@@ -116,10 +147,22 @@ class Issued:
         self.scope.cut()
         await trio.sleep_forever()
 
-    async def _wait_for_the_end(self) -> None:
-        """Go no further, where a cancel scope of the function's own had cut this off."""
-        if self._run.journal.cancelled_by is not None:
-            await trio.sleep_forever()
+    async def _be_cut_again(self, cut: Entry) -> None:
+        """Wait for what had cut this off; the function then goes on as it did."""
+        self._check_cut_again(cut)
+        cutter = self.scope.cutter_at(cut.value)
+        if cutter is not None:
+            cutter.call()
+        await trio.sleep_forever()
+
+    def _check_cut_again(self, cut: Entry) -> None:
+        """Refuse to wait for a cancellation that does not come again.
+
+        Raises:
+            NonDeterminismError: A cancel scope of the function's own had cut this off.
+        """
+        if self.scope.cutter_at(cut.value) or self._run.journal.cancelled_by is not None:
+            return
         raise NonDeterminismError(
             self.path,
             f"{self.found}, cut off by a cancel scope that is not the context's",
@@ -132,7 +175,8 @@ class Issued:
         """Record that the command before this was cut off, and the function went on."""
         cut_off, self.scope.cut_off = self.scope.cut_off, None
         if cut_off is not None:
-            self._run.journal.later(cut_off, CUT)
+            path, cause = cut_off
+            self._run.journal.later(path, CUT, cause)
 
 
 @final

@@ -22,7 +22,8 @@ from lexigram_actors.errors import NonDeterminismError, WorkflowStateError, Work
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.host.cancelling import came_of_cancellation
 from lexigram_actors.host.journal import ContinueAsNew, Suspended
-from lexigram_actors.host.steps import failure_record, give_way
+from lexigram_actors.host.retrying import LIMIT, SCOPE
+from lexigram_actors.host.steps import failure_record, give_way, is_stray, stray_cancellation
 from lexigram_actors.invoking import as_result
 from lexigram_actors.nurseries import leave_nursery, split_cancelled
 from lexigram_actors.result import Err, Result
@@ -30,8 +31,7 @@ from lexigram_actors.workflow.failures import business_failure, failed_with
 from lexigram_actors.workflow.replay import (
     A_LIMIT,
     A_PARALLEL,
-    LIMIT,
-    SCOPE,
+    Cutter,
     End,
     Fate,
     Recorded,
@@ -39,7 +39,7 @@ from lexigram_actors.workflow.replay import (
     joined,
     part_of,
 )
-from lexigram_actors.workflow.running import Held, Run
+from lexigram_actors.workflow.running import Held, Issued, Run
 
 if TYPE_CHECKING:
     from lexigram_actors.workflow.context import WorkflowContext
@@ -76,6 +76,7 @@ class TimeLimit:
         "_end",
         "_fails",
         "_inner",
+        "_issued",
         "_name",
         "_outer",
         "_path",
@@ -99,13 +100,13 @@ class TimeLimit:
         journal = context._run.journal
         outer = context._scope
         with context._issue(self._name, A_LIMIT) as issued:
-            recorded = issued.recorded
-            entry = None if recorded is None else recorded.last(LIMIT)
-            self._end = None if recorded is None else recorded.last(SCOPE)
-            if entry is None or issued.was_cut:
-                await issued.begin()
+            self._end = issued.last(SCOPE)
+            is_over = self._end is not None or issued.was_cut
+            entry = issued.last(LIMIT) if is_over else issued.last_time(LIMIT)
             if entry is None:
+                await issued.begin()
                 entry = await journal.append(issued.path, LIMIT, journal.clock() + self._seconds)
+            end = issued.cut_end() if self._end is None else End(cancelled=True)
         if self._end is None and outer.fate() is Fate.OPEN:
             left = max(0.0, entry.value - journal.clock())
             self._cancel_scope.deadline = trio.current_time() + left
@@ -113,12 +114,13 @@ class TimeLimit:
         self._outer = outer
         self._inner = context._scope = Scope(
             issued.path,
-            recorded,
+            issued.recorded,
             outer,
             at=max(outer.at, entry.at),
-            end=None if self._end is None else End(cancelled=True),
-            on_cut=self._cancel_scope.cancel,
+            end=end,
+            cutter=Cutter(issued.path, self._has_fired, self._cancel_scope.cancel),
         )
+        self._issued = issued
         self._cancel_scope.__enter__()
         return self
 
@@ -138,8 +140,8 @@ class TimeLimit:
         traceback: TracebackType | None,
     ) -> bool:
         self._context._scope = self._outer
-        if error is not None and split_cancelled(error)[0] is not None:
-            self._outer.cut_off = self._path  # until it is known that the cause was this
+        if error is not None:
+            self._issued.leave(error)  # until it is known that the cause was this
         swallowed = bool(self._cancel_scope.__exit__(kind, error, traceback))
         if error is not None and not swallowed:
             return False
@@ -154,6 +156,9 @@ class TimeLimit:
         if self.fired and self._fails:
             raise self._late()
         return swallowed
+
+    def _has_fired(self) -> bool:
+        return self._cancel_scope.cancel_called
 
     async def _record(self) -> None:
         if self._end is None:
@@ -228,9 +233,11 @@ class Parallel:
         "_branches",
         "_bug",
         "_context",
+        "_cut_end",
         "_end",
         "_fail_fast",
         "_failed",
+        "_issued",
         "_manager",
         "_name",
         "_nursery",
@@ -245,6 +252,7 @@ class Parallel:
     _manager: AbstractAsyncContextManager[trio.Nursery]
     _outer: Scope
     _body: Scope
+    _issued: Issued
     _recorded: Recorded | None
 
     def __init__(self, context: WorkflowContext, *, fail_fast: bool, name: str) -> None:
@@ -268,13 +276,14 @@ class Parallel:
         context = self._context
         self._outer = context._scope
         with context._issue(self._name, A_PARALLEL) as issued:
-            if issued.recorded is None or issued.was_cut:
+            if issued.recorded is None or (issued.was_cut and not issued.recorded.parts):
                 await issued.begin()
+            self._cut_end = issued.cut_end()
+        self._issued = issued
         self._path = issued.path
         self._recorded = issued.recorded
         entry = None if issued.recorded is None else issued.recorded.last(SCOPE)
         self._end = None if entry is None else entry.value
-        self._run.concurrent.add(self._path)
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._body = context._scope = self._scope_of(BODY)
@@ -308,12 +317,17 @@ class Parallel:
     def _scope_of(self, segment: str) -> Scope:
         """Return the scope of a branch, at its beginning."""
         recorded = None if self._recorded is None else self._recorded.parts.get(segment)
-        end = None
+        end = self._cut_end
         if self._end is not None:
             failed = self._end.get(FAILED)
             end = End(cancelled=failed is not None, is_cause=failed == segment)
         place = joined(self._path, segment)
-        return Scope(place, recorded, self._outer, at=self._outer.at, end=end)
+        # What cancelled it fails again by itself.
+        cutter = Cutter(self._path, self._is_stopped, lambda: None)
+        return Scope(place, recorded, self._outer, at=self._outer.at, end=end, cutter=cutter)
+
+    def _is_stopped(self) -> bool:
+        return self._nursery is not None and self._nursery.cancel_scope.cancel_called
 
     async def _run_branch(
         self, branch: Branch[Any], fn: Callable[..., Awaitable[Any]], args: Sequence[Any]
@@ -330,6 +344,11 @@ class Parallel:
         except Exception as error:  # noqa: BLE001 - judged, and raised where the block ends
             self._judge(branch, error)
             return
+        except trio.Cancelled as cancelled:  # noqa: ASYNC103 - of this task, it is raised
+            if not is_stray(cancelled):
+                raise
+            self._judge(branch, stray_cancellation(f"branch {branch.path!r}"))
+            return  # noqa: ASYNC104
         finally:
             self._outer.at = max(self._outer.at, scope.at)
         if isinstance(result, Err):
@@ -375,6 +394,8 @@ class Parallel:
 
     async def _leave(self, error: BaseException | None) -> bool:
         cancelled, failure = (None, None) if error is None else split_cancelled(error)
+        if failure is None and error is not None and is_stray(error):
+            failure = stray_cancellation(f"the block of {self._path!r}")
         with Held(self._context, self._path):
             self._end_body(error)
             was_stopped = await self._close(error, cancelled)
@@ -406,11 +427,11 @@ class Parallel:
         """Wait until no branch is left; say whether they were cancelled from here."""
         assert self._nursery is not None
         if cancelled is not None:
-            self._outer.cut_off = self._path  # until it is known that the cause was here
+            self._issued.leave(cancelled)  # until it is known that the cause was here
         try:
             await leave_nursery(self._manager, error)
-        except trio.Cancelled:
-            self._outer.cut_off = self._path
+        except trio.Cancelled as outside:
+            self._issued.leave(outside)
             raise
         finally:
             was_stopped = self._nursery.cancel_scope.cancel_called

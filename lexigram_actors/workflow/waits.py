@@ -35,7 +35,7 @@ async def receive_signal(
 
 async def _until(journal: Journal, issued: Issued, timeout: float) -> float:
     """Return until when a wait may take, recorded the first time."""
-    entry = issued.last(UNTIL)
+    entry = issued.last_time(UNTIL)
     if entry is None:
         entry = await journal.append(issued.path, UNTIL, journal.clock() + timeout)
     until: float = entry.value
@@ -92,7 +92,7 @@ async def wait_child(
 ) -> tuple[Entry, object]:
     """Wait for the end of another instance; return the record, and what it failed with."""
     with journal.waiting(f"instance {id!r}"):
-        result: Result[Any, Exception] = await host.handle(id).result()
+        result: Result[Any, Exception] = await journal.of_host(host.handle(id).result())
     if isinstance(result, Err):
         return await record_failure(journal, path, result.error), result.error
     return await journal.append(path, STEP, {"value": result.unwrap()}), None

@@ -18,10 +18,10 @@ from lexigram_actors.host.history import (
     fork_position,
     history_of,
     open_questions,
-    voided_by_retry,
 )
 from lexigram_actors.host.journal import VOID, Question, standing
 from lexigram_actors.host.outcomes import outcome_of
+from lexigram_actors.host.retrying import voided_by_function, voided_by_retry
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.storage.instances import Entry
 
@@ -111,8 +111,55 @@ def test_a_retry_takes_back_the_failed_step_with_its_attempts() -> None:
 
 
 def test_a_retry_takes_back_what_the_function_did_after_the_failure() -> None:
-    entries = journal(done("load"), failed("pay"), done("apologise"), ("#deadline", "deadline", 9))
+    entries = journal(done("load"), failed("pay"), done("apologise"), ("#patch a", "mark", None))
     assert voided(entries, "pay") == [2, 3]
+
+
+def test_a_retried_instance_has_its_whole_time_and_all_its_calls_again() -> None:
+    entries = journal(
+        ("#deadline", "deadline", 9.0),
+        done("load"),
+        failed("pay"),
+        ("#retry", "retry", {"retry": 1}),
+        ("#retry", VOID, [3]),
+        failed("pay"),
+    )
+    assert voided(entries, "pay") == [1, 4, 6]
+    assert voided_by_function(entries, "", ["pay"]) == [6]
+
+
+def test_a_retry_lets_go_on_what_the_failure_beside_it_had_cut_off() -> None:
+    entries = journal(
+        done("parallel/b/load"),
+        failed("parallel/a/pay"),
+        ("parallel/b/send", "cut", "parallel"),
+        done("parallel/b/undo"),
+        ("parallel", "scope", {"failed": "a"}),
+        ("parallel/c/send", "cut", "elsewhere"),
+    )
+    assert voided(entries, "parallel/a/pay") == [2, 3, 4, 5]
+
+
+def test_a_retry_inside_of_a_pipeline_leaves_its_other_steps_and_its_record() -> None:
+    entries = journal(
+        ("etl/%pipeline:etl:1", "record", {"token": "t"}),
+        ("etl/inner/load", "step", {"value": 1}),
+        failed("etl/inner/pay"),
+        done("etl/beside/x"),
+        ("etl/t:1", "record", 1),
+        ("etl", "step", {"error": {"message": "", "details": {"path": "etl/inner/pay"}}}),
+        done("apologise"),
+    )
+    assert voided(entries, "etl") == [3, 6, 7]
+
+
+def test_an_answered_question_of_a_run_that_failed_stands() -> None:
+    entries = journal(
+        ("review", "paused", {"state": {}, "questions": {}}),
+        ("review", "answered", {"expired": True}),
+        failed("review"),
+    )
+    assert voided(entries, "review") == [3]
 
 
 def test_a_retry_takes_back_the_end_of_the_scope_and_leaves_the_siblings() -> None:

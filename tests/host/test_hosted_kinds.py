@@ -55,6 +55,7 @@ class Mortal:
 
     def __init__(self, inner: Any, at: int | None = None, *, after: bool = False) -> None:
         self.inner = inner
+        self.codec = inner.codec
         self.at = at
         self.after = after
         self.writes = 0

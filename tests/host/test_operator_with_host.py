@@ -148,6 +148,91 @@ async def test_a_retry_finds_the_failure_inside_of_a_pipeline(
     assert again == {"pay": 1}
 
 
+def etl_around(world: World, function: Any) -> Pipeline:
+    steps = [
+        step("first", lambda context: world.act("first")),
+        step("inner", function.__runnable__, ["first"]),
+    ]
+    return Pipeline("etl", steps)
+
+
+async def test_a_retry_finds_the_failure_in_a_function_in_a_pipeline_in_a_function(
+    world: World, autojump_clock: MockClock
+) -> None:
+    @workflow
+    async def inner(ctx: Any) -> Any:
+        await ctx.step(world.act, "load", name="load")
+        return await ctx.step(world.act, "pay", name="pay")
+
+    @workflow
+    async def outer(ctx: Any) -> Any:
+        await ctx.step(world.act, "begin", name="begin")
+        return await ctx.run(etl_around(world, inner))
+
+    value, again = await retried(world, outer, "pay")
+    assert value == {"first": "first", "inner": "pay"}
+    assert again == {"pay": 1}
+
+
+async def test_a_function_calls_itself_again_for_a_failure_in_a_function_in_a_pipeline(
+    world: World, autojump_clock: MockClock
+) -> None:
+    def pay() -> str:
+        try:
+            return world.act("pay")
+        finally:
+            world.broken.clear()
+
+    @workflow
+    async def inner(ctx: Any) -> Any:
+        await ctx.step(world.act, "load", name="load")
+        async with ctx.parallel(fail_fast=False) as group:
+            group.start(lambda ctx: ctx.step(pay), name="paid")
+            group.start(lambda ctx: ctx.step(world.act, "send", name="send"), name="sent")
+        return "done"
+
+    @workflow(retries=1)
+    async def outer(ctx: Any) -> Any:
+        return await ctx.run(etl_around(world, inner))
+
+    world.broken.add("pay")
+    async with open_host(world.store, register=[outer]) as host:
+        handle = await host.start(outer, id="a")
+        assert await handle.result() == Ok({"first": "first", "inner": "done"})
+    assert world.calls == {"first": 1, "load": 1, "pay": 2, "send": 1}
+
+
+async def test_a_retry_lets_go_on_what_the_failure_beside_it_had_cut_off(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async def send() -> None:
+        world.act("send")
+        await trio.sleep(5)
+
+    async def paid(ctx: Any) -> None:
+        await ctx.sleep(3)
+        await ctx.step(world.act, "pay", name="pay")
+
+    async def sent(ctx: Any) -> None:
+        await ctx.step(world.act, "pack", name="pack")
+        try:
+            await ctx.step(send)
+        finally:
+            with trio.CancelScope(shield=True):
+                await ctx.step(world.act, "tell", name="tell")
+
+    @workflow
+    async def order(ctx: Any) -> str:
+        async with ctx.parallel() as group:
+            group.start(paid)
+            group.start(sent)
+        return "done"
+
+    value, again = await retried(world, order, "pay")
+    assert value == "done"
+    assert again == {"pay": 1, "send": 1, "tell": 1}
+
+
 async def test_a_retry_finds_the_failure_inside_of_a_graph(
     world: World, autojump_clock: MockClock
 ) -> None:

@@ -749,7 +749,28 @@ def programs(desk: Desk) -> dict[str, Any]:
         async with ctx.move_on_after(5, name="reserve"):
             await ctx.step(desk.work, 1)
 
-    return {fn.__name__: workflow(name="p")(fn) for fn in (ab, ba, b, a, signal, scope, nested)}
+    async def in_branches(ctx: WorkflowContext) -> None:
+        async with ctx.parallel(name="both") as group:
+            group.start(ab, name="one")
+            group.start(a, name="two")
+
+    async def turned(ctx: WorkflowContext) -> None:
+        async with ctx.parallel(name="both") as group:
+            group.start(ba, name="one")
+            group.start(a, name="two")
+
+    async def longer(ctx: WorkflowContext) -> None:
+        async with ctx.parallel(name="both") as group:
+            group.start(ab, name="one")
+            group.start(ab, name="two")
+        await ctx.step(desk.work, 3, name="end")
+
+    async def ended(ctx: WorkflowContext) -> None:
+        await in_branches(ctx)
+        await ctx.step(desk.work, 3, name="end")
+
+    functions = (ab, ba, b, a, signal, scope, nested, in_branches, turned, longer, ended)
+    return {fn.__name__: workflow(name="p")(fn) for fn in functions}
 
 
 @pytest.mark.parametrize(
@@ -761,6 +782,9 @@ def programs(desk: Desk) -> dict[str, Any]:
         ("a", "signal", "step 'reserve'", "signal 'reserve'"),
         ("a", "scope", "step 'reserve'", "parallel scope 'reserve'"),
         ("nested", "a", "time limit 'reserve'", "step 'reserve'"),
+        ("in_branches", "turned", "step 'reserve'", "step 'charge'"),
+        ("ended", "longer", "the end of the scope", "step 'charge'"),
+        ("ended", "in_branches", "step 'end'", "the end of the scope"),
     ],
 )
 async def test_a_replay_of_something_else_shows_both_sides(

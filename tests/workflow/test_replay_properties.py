@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import trio
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from lexigram_actors import LexigramError, Result, WorkflowStepError
+from lexigram_actors.host.history import fork_position
+from lexigram_actors.host.journal import Suspended, standing
+from lexigram_actors.host.seam import RunContext
 from lexigram_actors.storage.instances import Entry
 from lexigram_actors.workflow import WorkflowContext, current_step, workflow
 from tests.workflow.lives import Lives
+
+LONG = 1e7
+"""Seconds after which a program hangs."""
 
 SECONDS = st.integers(0, 6).map(float)
 STEP = st.tuples(st.just("step"), SECONDS, st.sampled_from(["ok", "ok", "ok", "fail", "retried"]))
@@ -38,6 +45,7 @@ def programs(timed: bool) -> st.SearchStrategy[Any]:
         ]
         if timed:
             options.append(st.tuples(st.just("limit"), SECONDS, blocks(inner)))
+            options.append(st.tuples(st.just("guard"), blocks(inner), blocks(inner)))
         return st.one_of(options)
 
     return blocks(st.recursive(st.one_of(STEP, SLEEP, DRAW, PATCH), extended, max_leaves=12))
@@ -46,10 +54,10 @@ def programs(timed: bool) -> st.SearchStrategy[Any]:
 class Interpreter:
     """Runs a program as a durable function, and knows which steps began."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, retries: int = 0) -> None:
         self.began: list[str] = []
 
-        @workflow
+        @workflow(retries=retries)
         async def whole(ctx: WorkflowContext) -> Any:
             return await self.block(ctx, program)
 
@@ -91,6 +99,15 @@ class Interpreter:
             done = await self.block(ctx, commands)
         return limit.fired or done
 
+    async def guard(self, ctx: WorkflowContext, commands: Any, clean_up: Any) -> Any:
+        done = None
+        try:
+            done = await self.block(ctx, commands)
+        finally:
+            with trio.CancelScope(shield=True):
+                cleaned = await self.block(ctx, clean_up)
+        return [done, cleaned]
+
     async def parallel(
         self, ctx: WorkflowContext, fail_fast: bool, branches: Any, body: Any
     ) -> Any:
@@ -124,7 +141,8 @@ async def continued(
     life = Lives(interpreter.function)
     life.go_back(entries)
     begun = trio.current_time()
-    result = await life.run(entries)
+    with trio.fail_after(LONG):
+        result = await life.run(entries)
     recorded = {entry.path for entry in entries if entry.kind == "step"}
     again = recorded & set(interpreter.began)
     assert not again, again
@@ -160,23 +178,66 @@ def test_what_is_recorded_stands_whatever_was_cut_off(program: Any, cuts: list[f
     trio.run(check, program, cuts, True, clock=MockClock(autojump_threshold=0))
 
 
-async def cancelled_at(interpreter: Interpreter, moment: float) -> list[Entry]:
+async def ended_at(interpreter: Interpreter, moment: float) -> list[Entry]:
+    """Live until the host ends it at that moment; return what is recorded then."""
     life = Lives(interpreter.function)
-    with trio.CancelScope(deadline=moment) as scope:
-        await life.run()
-    assert not scope.cancelled_caught or scope.cancel_called
-    return life.entries
+    journal = life.begin()
+    written: list[Entry] = []
+    journal.on_entry = written.append
+
+    async def end() -> None:
+        await trio.sleep_until(moment)
+        journal.suspend()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        try:
+            with journal.scope:
+                await life.runnable.run(RunContext(run_id="order-42", journal=journal))
+        except Suspended:
+            assert trio.current_time() >= moment
+        nursery.cancel_scope.cancel()
+    return written
 
 
 @settings(max_examples=100)
 @given(programs(timed=True), st.lists(st.floats(0.01, 20), min_size=1, max_size=4))
-def test_cancelled_at_any_moment_it_goes_on(program: Any, moments: list[float]) -> None:
+def test_ended_by_its_host_at_any_moment_it_goes_on(program: Any, moments: list[float]) -> None:
     async def main() -> None:
         interpreter = Interpreter(program)
         for moment in moments:
-            entries = await cancelled_at(interpreter, trio.current_time() + moment)
+            entries = await ended_at(interpreter, trio.current_time() + moment)
             outcome, complete, _ = await continued(interpreter, entries)
             assert (await continued(interpreter, complete))[0] == outcome
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def forked_at(interpreter: Interpreter, entries: list[Entry], path: str) -> None:
+    """Fork at a path, long after: nothing before it is done again, and a replay is one."""
+    before = fork_position(entries, path)
+    given_to_it = [e._replace(epoch=0) for e in entries if e.position < before]
+    fork = Lives(interpreter.function, copied=len(given_to_it))
+    fork.instance = evolve(fork.instance, id="fork")
+    fork.skew = 1e6
+    interpreter.began.clear()
+    with trio.fail_after(LONG):
+        outcome = shown(await fork.run(given_to_it))
+    recorded = {entry.path for entry in standing(given_to_it) if entry.kind == "step"}
+    assert not recorded & set(interpreter.began)
+    interpreter.began.clear()
+    assert shown(await fork.run()) == outcome
+    assert interpreter.began == []
+
+
+@settings(max_examples=60)
+@given(programs(timed=True), st.integers(0, 1))
+def test_forked_at_anything_recorded_it_goes_on(program: Any, retries: int) -> None:
+    async def main() -> None:
+        interpreter = Interpreter(program, retries)
+        _, entries, _ = await continued(interpreter, [])
+        for path in dict.fromkeys(entry.path for entry in standing(entries)):
+            await forked_at(interpreter, entries, path)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 

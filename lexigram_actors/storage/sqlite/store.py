@@ -52,7 +52,8 @@ class SQLiteStore:
             `Err(StoreError)`.
         codec: Holds your registered types and the limits. None: a plain one.
         clock: Returns wall time in seconds; times to live and leases are judged by it.
-        inline: Run SQL in the calling task instead of a thread: for tests on a virtual clock.
+        inline: Run SQL in the calling task instead of a thread: for tests on a virtual clock. A host
+            then looks for nothing that others post.
 
     Hosts may enter through one store at a time, in whatever process; those of one store are told
     apart by their leases. Closing the store without `leave` is to its hosts as a crash.
@@ -82,7 +83,9 @@ class SQLiteStore:
         self.instance_rows = SQLiteInstanceRows(self.rows)
         codec = Codec() if codec is None else codec
         self._cache = KeyValueCache(self.rows, codec, clock)
-        self._instances = InstanceBook(self.instance_rows, codec, clock, lease=math.inf, poll=POLL)
+        self._instances = InstanceBook(
+            self.instance_rows, codec, clock, lease=math.inf, poll=POLL if not inline else math.inf
+        )
 
     @property
     def cache(self) -> CacheBackendProtocol:
