@@ -27,11 +27,14 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any, Final, Literal, NamedTuple, TypeVar, TypeVarTuple, final
 
 import trio
 import trio._core._run as scheduler  # the door that is missing, see above
 
+from lexigram_actors.bulk import turns
+from lexigram_actors.kernel import cell, pacing
 from lexigram_actors.testing.clock import current_clock, virtual_clock
 
 Result = TypeVar("Result")
@@ -48,6 +51,9 @@ HORIZON: Final = 100
 
 MOST_BATCHES: Final = 100_000
 """Batches at one moment of virtual time, after which a run is given up as one that spins."""
+
+PACES: Final = ((cell, "BATCH_SECONDS"), (pacing, "BATCH_SECONDS"), (turns, "SECONDS"))
+"""For how much real time each goes on without a pause."""
 
 GENERATOR: Final = "_r"
 DETERMINISTIC: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
@@ -178,9 +184,27 @@ def arranged(arrange: Callable[[Batch], None]) -> Iterator[Chooser]:
     chooser = Chooser(arrange)
     names[GENERATOR], names[DETERMINISTIC] = chooser, True
     try:
-        yield chooser
+        with paced_by_count():
+            yield chooser
     finally:
         names[GENERATOR], names[DETERMINISTIC] = own, was_deterministic
+
+
+@contextmanager
+def paced_by_count() -> Iterator[None]:
+    """Keep real time out of the order of tasks.
+
+    What does not wait pauses after so many rounds, or a millisecond of real time: here after so
+    many alone.
+    """
+    earlier = [(module, name, getattr(module, name)) for module, name in PACES]
+    for module, name in PACES:
+        setattr(module, name, inf)
+    try:
+        yield
+    finally:
+        for module, name, seconds in earlier:
+            setattr(module, name, seconds)
 
 
 def changed() -> RuntimeError:
