@@ -214,17 +214,11 @@ HOMES: Final = {
         "Store",
         "open_store",
     ),
-    "workflow": (
-        "Branch",
-        "Child",
-        "DurableFunction",
-        "Parallel",
-        "TimeLimit",
-        "WorkflowContext",
-        "WorkflowDefinition",
-        "WorkflowInstance",
-        "workflow",
-    ),
+    "workflow.context": ("Child", "WorkflowContext"),
+    "workflow.decorators": ("workflow",),
+    "workflow.definition": ("WorkflowDefinition", "WorkflowInstance"),
+    "workflow.function": ("DurableFunction",),
+    "workflow.scopes": ("Branch", "Parallel", "TimeLimit"),
 }
 """The public names by the module that they come from."""
 

@@ -209,17 +209,11 @@ from lexigram_actors.storage import (
     Store,
     open_store,
 )
-from lexigram_actors.workflow import (
-    Branch,
-    Child,
-    DurableFunction,
-    Parallel,
-    TimeLimit,
-    WorkflowContext,
-    WorkflowDefinition,
-    WorkflowInstance,
-    workflow,
-)
+from lexigram_actors.workflow.context import Child, WorkflowContext
+from lexigram_actors.workflow.decorators import workflow
+from lexigram_actors.workflow.definition import WorkflowDefinition, WorkflowInstance
+from lexigram_actors.workflow.function import DurableFunction
+from lexigram_actors.workflow.scopes import Branch, Parallel, TimeLimit
 
 __all__ = [
     "AbstractWorkflowNode",

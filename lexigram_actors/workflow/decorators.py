@@ -8,7 +8,6 @@ from typing import Any, TypeVar, overload
 
 from lexigram_actors.checks import given, number, require, text, whole
 from lexigram_actors.errors import ConfigurationError
-from lexigram_actors.workflow.function import DurableFunction
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,6 +75,9 @@ def decorated(fn: F, name: str | None, timeout: float | None, retries: int, vers
             f"@workflow goes above an async function, not {given(fn)}",
             hint="async def order(ctx: WorkflowContext, input: str) -> str: ...",
         )
+    # Here, since the package itself imports the decorator, whatever is asked of it.
+    from lexigram_actors.workflow.function import DurableFunction
+
     known_as = fn.__name__ if name is None else name
     marked: Any = fn
     marked.__workflow__ = True

@@ -31,7 +31,7 @@ from tests.cli.conftest import Command, Commanded, Workshop
 FLOWS = """
 import os
 from lexigram_actors import Pipeline, step
-from lexigram_actors.workflow import workflow
+from lexigram_actors import workflow
 
 def load():
     with open("loaded", "a") as file:

@@ -18,7 +18,7 @@ from tests.cli.test_signals import wait_until
 FLOWS = """
 import os
 import trio
-from lexigram_actors.workflow import workflow
+from lexigram_actors import workflow
 
 def begin():
     with open("begun", "a") as file:

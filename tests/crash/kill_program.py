@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import trio
 
-from lexigram_actors import Pipeline, WorkflowBuilder, open_host, step
+from lexigram_actors import Pipeline, WorkflowBuilder, WorkflowContext, open_host, step, workflow
 from lexigram_actors.graph import WorkflowRunner
-from lexigram_actors.workflow import WorkflowContext, workflow
 
 FUNCTIONS: Final = 20
 PIPELINES: Final = 20

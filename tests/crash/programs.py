@@ -12,7 +12,15 @@ from typing import Any
 
 import trio
 
-from lexigram_actors import BulkOperation, BulkOperationConfig, Pipeline, WorkflowBuilder, step
+from lexigram_actors import (
+    BulkOperation,
+    BulkOperationConfig,
+    Pipeline,
+    WorkflowBuilder,
+    WorkflowContext,
+    step,
+    workflow,
+)
 from lexigram_actors.errors import StoreError, WorkflowStateError
 from lexigram_actors.graph import WorkflowRunner
 from lexigram_actors.host.host import WorkflowHost
@@ -22,7 +30,6 @@ from lexigram_actors.result import Err, Ok
 from lexigram_actors.retry import RetryPolicy
 from lexigram_actors.storage.instances import InstanceStatus
 from lexigram_actors.testing import World
-from lexigram_actors.workflow import WorkflowContext, workflow
 
 QUICK = Backoff(initial=0.1, jitter=0.0)
 

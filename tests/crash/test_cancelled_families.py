@@ -7,10 +7,10 @@ from typing import Any, Final
 import pytest
 import trio
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.storage.instances import InstanceStatus
 from lexigram_actors.testing import World, crash_everywhere
 from lexigram_actors.testing.world import StoreKind
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.crash.points import tried
 from tests.crash.programs import begun, hosting, surely
 

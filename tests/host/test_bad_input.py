@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.errors import (
     AnswerInvalidError,
     ConfigurationError,
@@ -31,7 +32,6 @@ from lexigram_actors.host.operator import Operator
 from lexigram_actors.result import Ok
 from lexigram_actors.storage import SQLiteStore
 from lexigram_actors.storage.instances import InstanceStatus
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.host.hosts import Home
 
 FAILED, WAITING = InstanceStatus.FAILED, InstanceStatus.WAITING
@@ -547,7 +547,7 @@ async def test_a_second_host_on_one_file_is_refused_and_the_first_goes_on(tmp_pa
 FULL = """
 import resource, sys, trio
 from lexigram_actors import open_host
-from lexigram_actors.workflow import workflow
+from lexigram_actors import workflow
 
 path, done = sys.argv[1], []
 

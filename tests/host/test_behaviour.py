@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from lexigram_actors import Pipeline, WorkflowBuilder, step
+from lexigram_actors import Pipeline, WorkflowBuilder, WorkflowContext, step, workflow
 from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.events import WorkflowStatusEvent
 from lexigram_actors.graph import WorkflowRunner
@@ -27,7 +27,6 @@ from lexigram_actors.testing import CancelAt, World, at_every_step, check_steps,
 from lexigram_actors.testing.faults import Life
 from lexigram_actors.testing.leaks import descendants
 from lexigram_actors.testing.world import StoreKind
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.host.hosts import QUICK, Home
 
 CANCELLED, COMPLETED = InstanceStatus.CANCELLED, InstanceStatus.COMPLETED

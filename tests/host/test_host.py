@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.errors import (
     AnswerInvalidError,
     ConfigurationError,
@@ -32,7 +33,6 @@ from lexigram_actors.kernel import Backoff, Strategy, Supervisor
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.storage import MemoryStore, SQLiteStore
 from lexigram_actors.storage.instances import InstanceStatus
-from lexigram_actors.workflow import WorkflowContext, workflow
 
 Hosting = Callable[..., Any]
 

@@ -8,12 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.errors import StoreError
 from lexigram_actors.host.opening import open_host
 from lexigram_actors.result import Ok
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import InstanceStatus
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.host.hosts import Home
 
 

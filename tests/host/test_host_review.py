@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.errors import (
     ActorUnresponsive,
     NotStorableError,
@@ -26,7 +27,6 @@ from lexigram_actors.kernel import Supervisor
 from lexigram_actors.result import Ok
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import InstanceStatus
-from lexigram_actors.workflow import WorkflowContext, workflow
 
 WAITING, COMPLETED = InstanceStatus.WAITING, InstanceStatus.COMPLETED
 FAILED, CANCELLED, PAUSED = InstanceStatus.FAILED, InstanceStatus.CANCELLED, InstanceStatus.PAUSED

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from lexigram_actors import Pipeline, WorkflowBuilder, step
+from lexigram_actors import Pipeline, WorkflowBuilder, step, workflow
 from lexigram_actors.errors import WorkflowStepError, WorkflowTimeoutError
 from lexigram_actors.host.handle import WorkflowHandle
 from lexigram_actors.host.opening import open_host
@@ -17,7 +17,6 @@ from lexigram_actors.host.operator import Operator
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import InstanceStatus
-from lexigram_actors.workflow import workflow
 
 
 class World:

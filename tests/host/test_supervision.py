@@ -12,12 +12,12 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.errors import RestartIntensityExceeded
 from lexigram_actors.host.host import WorkflowHost
 from lexigram_actors.kernel import ActorContext, ActorRef, Restart, Strategy, Supervisor
 from lexigram_actors.result import Ok
 from lexigram_actors.storage.instances import InstanceStatus
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.host.hosts import Home
 
 WAITING = InstanceStatus.WAITING

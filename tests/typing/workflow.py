@@ -8,10 +8,7 @@ from random import Random
 from typing import Any, assert_type
 from uuid import UUID
 
-from lexigram_actors.host.seam import Runnable
-from lexigram_actors.result import Err, Ok, Result
-from lexigram_actors.retry import RetryPolicy
-from lexigram_actors.workflow import (
+from lexigram_actors import (
     Branch,
     Child,
     DurableFunction,
@@ -22,6 +19,9 @@ from lexigram_actors.workflow import (
     current_step,
     workflow,
 )
+from lexigram_actors.host.seam import Runnable
+from lexigram_actors.result import Err, Ok, Result
+from lexigram_actors.retry import RetryPolicy
 
 
 async def charge(amount: int, currency: str = "EUR") -> str:

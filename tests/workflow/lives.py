@@ -7,6 +7,7 @@ from typing import Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from lexigram_actors import DurableFunction
 from lexigram_actors.host.journal import Journal, Surroundings
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.result import Result
@@ -19,7 +20,6 @@ from lexigram_actors.storage.instances import (
     Loaded,
     Mail,
 )
-from lexigram_actors.workflow import DurableFunction
 
 BEGUN = 1_700_000_000.0
 

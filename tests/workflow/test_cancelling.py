@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import trio
 
-from lexigram_actors import Ok, WorkflowStepError
+from lexigram_actors import Ok, WorkflowContext, WorkflowStepError, current_step, workflow
 from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import Definition, NewInstance
 from lexigram_actors.testing import cancel_at_every_step
-from lexigram_actors.workflow import WorkflowContext, current_step, workflow
 
 began: list[str] = []
 

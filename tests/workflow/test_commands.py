@@ -20,13 +20,16 @@ from lexigram_actors import (
     Ok,
     RetryPolicy,
     RunContext,
+    StepInfo,
+    WorkflowContext,
     WorkflowStateError,
     WorkflowStepError,
     WorkflowTimeoutError,
+    current_step,
+    workflow,
 )
 from lexigram_actors.events import WorkflowPublished
 from lexigram_actors.host.journal import ContinueAsNew, Suspended
-from lexigram_actors.workflow import StepInfo, WorkflowContext, current_step, workflow
 from tests.workflow.lives import BEGUN, Lives
 
 

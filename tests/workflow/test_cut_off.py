@@ -9,9 +9,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lexigram_actors import Ok, WorkflowStateError, WorkflowStepError, WorkflowTimeoutError
+from lexigram_actors import (
+    Ok,
+    WorkflowContext,
+    WorkflowStateError,
+    WorkflowStepError,
+    WorkflowTimeoutError,
+    current_step,
+    workflow,
+)
 from lexigram_actors.storage.instances import Entry
-from lexigram_actors.workflow import WorkflowContext, current_step, workflow
 from tests.workflow.lives import Lives
 
 began: list[str] = []
@@ -268,3 +275,29 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure_and_ends_nothin
     assert "nothing had cancelled it" in str(result)
     assert await lived(order, lives.entries) == str(result)
     assert "later" not in [entry.path for entry in lives.entries]
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+async def test_a_wait_under_a_shield_is_over_in_the_replay_where_it_was_over_in_time(
+    is_cut: bool, autojump_clock: MockClock
+) -> None:
+    """The limit fires before the clean-up, or during it; the wait is the last of the block."""
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> bool:
+        async with ctx.move_on_after(1) as limit:
+            try:
+                if is_cut:
+                    await ctx.sleep(50)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await ctx.sleep(6)
+            await ctx.sleep(4)
+        return limit.fired
+
+    lives = Lives(order)
+    assert await lives.run() == Ok(True)
+    for cut in range(len(lives.entries) + 1):
+        life = Lives(order)
+        life.go_back(lives.entries[:cut])
+        assert await life.run(lives.entries[:cut]) == Ok(True)

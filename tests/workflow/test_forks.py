@@ -8,9 +8,8 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from lexigram_actors import Ok
+from lexigram_actors import Ok, WorkflowContext, current_step, workflow
 from lexigram_actors.host.history import fork_position
-from lexigram_actors.workflow import WorkflowContext, current_step, workflow
 from tests.workflow.lives import Lives
 
 LATER = 1e6

@@ -10,19 +10,17 @@ from trio.testing import MockClock
 
 from lexigram_actors import (
     ConfigurationError,
+    DurableFunction,
     Err,
     Ok,
     RunContext,
     Runnable,
-    WorkflowStepError,
-    WorkflowTimeoutError,
-    WorkflowVersionMismatchError,
-)
-from lexigram_actors.workflow import (
-    DurableFunction,
     WorkflowContext,
     WorkflowDefinition,
     WorkflowInstance,
+    WorkflowStepError,
+    WorkflowTimeoutError,
+    WorkflowVersionMismatchError,
     workflow,
 )
 from tests.workflow.lives import Lives

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import trio
 
+from lexigram_actors import WorkflowContext, workflow
 from lexigram_actors.host.handle import WorkflowHandle
 from lexigram_actors.host.opening import open_host
 from lexigram_actors.retry import RetryPolicy
@@ -17,7 +18,6 @@ from lexigram_actors.storage.instances import InstanceStatus
 from lexigram_actors.testing import World, run
 from lexigram_actors.testing.faults import Life
 from lexigram_actors.testing.schedules import Schedule
-from lexigram_actors.workflow import WorkflowContext, workflow
 
 DAY: Final = 86_400.0
 WAITING: Final = InstanceStatus.WAITING

@@ -16,14 +16,15 @@ from lexigram_actors import (
     Pipeline,
     RunContext,
     WorkflowBuilder,
+    WorkflowContext,
     WorkflowError,
     WorkflowStepError,
     step,
+    workflow,
 )
 from lexigram_actors.host.journal import Journal, Suspended
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import Definition, NewInstance
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.workflow.lives import Lives
 
 

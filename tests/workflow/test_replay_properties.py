@@ -10,12 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from lexigram_actors import LexigramError, Result, WorkflowStepError
+from lexigram_actors import (
+    LexigramError,
+    Result,
+    WorkflowContext,
+    WorkflowStepError,
+    current_step,
+    workflow,
+)
 from lexigram_actors.host.history import fork_position
 from lexigram_actors.host.journal import Suspended, standing
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.storage.instances import Entry
-from lexigram_actors.workflow import WorkflowContext, current_step, workflow
 from tests.workflow.lives import Lives
 
 LONG = 1e7

@@ -15,12 +15,13 @@ from lexigram_actors import (
     Ok,
     Pipeline,
     RunContext,
+    WorkflowContext,
     WorkflowStepError,
     step,
+    workflow,
 )
 from lexigram_actors.host.opening import open_host
 from lexigram_actors.storage import MemoryStore
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.workflow.lives import Lives
 
 

@@ -12,12 +12,13 @@ from lexigram_actors import (
     Err,
     NonDeterminismError,
     Ok,
+    WorkflowContext,
     WorkflowError,
     WorkflowStateError,
     WorkflowStepError,
     WorkflowTimeoutError,
+    workflow,
 )
-from lexigram_actors.workflow import WorkflowContext, workflow
 from tests.workflow.lives import Lives
 
 

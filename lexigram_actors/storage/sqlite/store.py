@@ -52,8 +52,8 @@ class SQLiteStore:
             `Err(StoreError)`.
         codec: Holds your registered types and the limits. None: a plain one.
         clock: Returns wall time in seconds; times to live and leases are judged by it.
-        inline: Run SQL in the calling task instead of a thread: for tests on a virtual clock. A host
-            then looks for nothing that others post.
+        inline: Run SQL in the calling task instead of a thread: for tests on a virtual clock. A
+            host then looks for nothing that others post.
 
     Hosts may enter through one store at a time, in whatever process; those of one store are told
     apart by their leases. Closing the store without `leave` is to its hosts as a crash.
