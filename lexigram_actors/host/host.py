@@ -30,7 +30,6 @@ from lexigram_actors.errors import (
     StoreError,
     WorkflowNotFoundError,
     WorkflowStateError,
-    WorkflowVersionMismatchError,
 )
 from lexigram_actors.events import (
     EventBus,
@@ -48,6 +47,7 @@ from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy, Services, live
 from lexigram_actors.host.operator import Operator, forked_id
 from lexigram_actors.host.outcomes import result_of
+from lexigram_actors.host.ownership import UNFINISHED, Ownership
 from lexigram_actors.host.residents import Resident, grace_in
 from lexigram_actors.kernel import ActorContext, ActorRef, ActorSystem, ChildSpec, Restart
 from lexigram_actors.kernel.failures import report_unresponsive
@@ -67,12 +67,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-PAGE: Final = 1000
-
 WITH_ITS_PARENT: Final = "lexigram:cancel"
 """The key of the mail that cancels an instance because its parent is."""
-
-UNFINISHED: Final = frozenset(each for each in InstanceStatus if not each.has_ended)
 
 
 @final
@@ -105,13 +101,14 @@ class WorkflowHost:
         self.has_news = trio.Event()  # there are instances that nobody has
         self.last_mail = 0
         self.closing = False
-        self.doubts = 0
-        """How often it is not known whether something was recorded as this host's, and not taken
-        in; 0: since somebody has looked, never."""
         self._failures: dict[str, Exception] = {}  # why these could not go on here
-        self._begins: set[str] = set()
-        self._mailed: set[str] = set()  # of these, what has mail that nobody was there for
-        self._in_doubt: set[str] = set()  # of these, what could not be begun so far
+        self._ownership = Ownership(
+            self.instances,
+            self.definitions,
+            lambda: self.lease,
+            self.residents.__contains__,
+            lambda: self.has_news.set(),
+        )
         self._actors: dict[str, ActorRef[Any]] = {}
         self._statuses: WeakValueDictionary[str, AsyncValue[InstanceStatus]] = WeakValueDictionary()
         self._services = Services(
@@ -184,10 +181,10 @@ class WorkflowHost:
             start_at=None if delay is None else self.clock() + delay,
             parent=parent,
         )
-        with self._beginning(new.id):
+        with self._ownership.beginning(new.id):
             instance = await self._begun(new)
-            if instance.id not in self.residents and instance.owner == self.lease.host:
-                await self._take_in(instance, self._fresh(instance, new))
+            if instance.id not in self.residents and self._ownership.is_ours(instance):
+                await self._take_in(instance, self._ownership.fresh(instance, new))
         if instance.owner is None and not instance.status.has_ended:
             await self.recover([instance.definition], ids=[instance.id])
         return self._handle_of(instance)
@@ -212,7 +209,7 @@ class WorkflowHost:
             return  # the next host goes on with it
         found = self.definitions.find(definition)
         new = NewInstance(id=id, definition=found, input=input, seed=secrets.token_hex(16))
-        with self._beginning(id):
+        with self._ownership.beginning(id):
             instance = await self._begun(new)
             if instance.status.has_ended:
                 return
@@ -220,7 +217,7 @@ class WorkflowHost:
             await self._take_from_host(id)
             if self.closing:
                 return
-            resident = self._resident(instance, self._fresh(instance, new))
+            resident = self._resident(instance, self._ownership.fresh(instance, new))
             resident.is_supervised = True
         try:
             async with trio.open_nursery() as nursery:
@@ -237,9 +234,9 @@ class WorkflowHost:
 
     async def _made_ours(self, instance: Instance) -> Instance:
         """Return an instance as this host's; claim it where nobody has it."""
-        if instance.owner == self.lease.host:
+        if self._ownership.is_ours(instance):
             return instance
-        for claimed in await self._claim([instance.definition], [instance.id]):
+        for claimed in await self._ownership.claim([instance.definition], [instance.id]):
             return claimed
         raise WorkflowStateError(f"instance {instance.id!r} is another host's")
 
@@ -314,8 +311,8 @@ class WorkflowHost:
         resident = self.residents.get(mail.instance)
         if resident is not None:
             resident.deliver(mail)
-        elif mail.instance in self._begins:
-            self._mailed.add(mail.instance)
+        else:
+            self._ownership.note_mail(mail.instance)
 
     async def wait_result(self, id: str) -> Result[Any, Exception]:
         """See `WorkflowHandle.result`."""
@@ -334,7 +331,7 @@ class WorkflowHost:
             if instance.status.has_ended:
                 self._handle_of(instance)
                 return result_of(await self.instances.outcome(id))
-            self._check_runnable(instance)
+            self._ownership.check_runnable(instance)
             with trio.move_on_after(min(self.poll, LONGEST_LOOK)):
                 await taken_in.wait()
 
@@ -365,10 +362,10 @@ class WorkflowHost:
                 )
             # Nobody may have it: one of a definition that is not known here ends all the same, and
             # so does one that a supervisor gave up.
-            if instance.owner != self.lease.host:
-                for each in await self._claim([instance.definition], [instance.id]):
+            if not self._ownership.is_ours(instance):
+                for each in await self._ownership.claim([instance.definition], [instance.id]):
                     await self._take_in(each)
-            elif instance.id not in self._begins:
+            elif not self._ownership.is_beginning(instance.id):
                 await self._take_in(instance)
             if mail.instance not in self.residents:
                 await trio.sleep(min(self.poll, LONGEST_LOOK))
@@ -426,144 +423,17 @@ class WorkflowHost:
             StoreError: The store cannot say which there are. What was taken in so far runs.
         """
         while definitions and not self.closing:
-            claimed = await self._claimed(definitions, ids)
+            claimed = await self._ownership.claimed(definitions, ids)
             for instance in claimed:
                 await self._take_in(instance)
             if not claimed:
                 return
 
-    async def _claimed(
-        self, definitions: Collection[Definition], ids: Collection[str] | None
-    ) -> list[Instance]:
-        """Claim instances; or return those that were claimed before, with nobody told."""
-        for delay in (*RETRY_DELAYS, None):
-            try:
-                return await self._forgotten() or await self._claim(definitions, ids)
-            except LeaseLost:
-                raise
-            except StoreError:
-                if delay is None:
-                    raise
-            await trio.sleep(delay)
-        raise AssertionError
-
-    async def _claim(
-        self, definitions: Collection[Definition], ids: Collection[str] | None
-    ) -> list[Instance]:
-        try:
-            return await self.instances.claim(self.lease.host, definitions, ids=ids)
-        except LeaseLost:
-            raise
-        except StoreError:
-            self._doubt()
-            raise
-
-    def _doubt(self) -> None:
-        """Have somebody look for what may be recorded as ours, and is not taken in."""
-        self.doubts += 1
-        self.has_news.set()
-
-    async def _forgotten(self) -> list[Instance]:
-        """Return the instances that are this host's, and that it does not run, if there may be."""
-        doubts = self.doubts
-        if not doubts:
-            return []
-        forgotten: list[Instance] = []
-        before = None
-        while page := await self.instances.select(status=UNFINISHED, before=before, limit=PAGE):
-            forgotten += [
-                each
-                for each in page
-                if each.owner == self.lease.host
-                and each.id not in self.residents
-                and each.id not in self._begins
-            ]
-            before = (page[-1].created_at, page[-1].id)
-        if not forgotten and self.doubts == doubts:
-            self.doubts = 0
-        return forgotten
-
-    @contextmanager
-    def _beginning(self, id: str) -> Iterator[None]:
-        """Say that an instance is being recorded, and will be run by whoever does it."""
-        self._begins.add(id)
-        try:
-            yield
-        finally:
-            self._begins.discard(id)
-            self._mailed.discard(id)
-            if id in self._in_doubt:
-                self._in_doubt.discard(id)
-                self._doubt()
-
     async def _begun(self, new: NewInstance) -> Instance:
         """Record an instance, or find the one that there is, the same."""
         if self.closing:
             raise WorkflowStateError("the host is closing, and begins nothing more")
-        for delay in (*RETRY_DELAYS, None):
-            try:
-                instance, is_new = await self.instances.create(new, host=self.lease.host)
-                break
-            except LeaseLost:
-                raise
-            except StoreError:
-                self._in_doubt.add(new.id)
-                if delay is None:
-                    raise
-                # Whether it was written is not known: the same again is safe.
-                await trio.sleep(delay)
-        self._in_doubt.discard(new.id)
-        if not is_new and instance.seed != new.seed:
-            await self._check_same(instance, new)
-            return await self.instances.get(new.id) or instance  # it may have ended meanwhile
-        return instance
-
-    def _fresh(self, instance: Instance, new: NewInstance) -> Loaded | None:
-        """Return what a new instance begins with; None where that has to be read."""
-        if instance.seed != new.seed or instance.id in self._mailed:
-            return None
-        return Loaded(instance=instance, input=new.input, entries=[], mail=[])
-
-    async def _check_same(self, instance: Instance, new: NewInstance) -> None:
-        found, asked = instance.definition, new.definition
-        if (found.kind, found.name) != (asked.kind, asked.name):
-            raise WorkflowStateError(
-                f"{new.id!r} is an instance of the {found.kind} {found.name!r}, not of the "
-                f"{asked.kind} {asked.name!r}",
-                hint="choose another id",
-            )
-        if await self._has_other_input(new):
-            raise WorkflowStateError(
-                f"{new.id!r} was begun with another input", hint="choose another id"
-            )
-        if not instance.status.has_ended:
-            self._check_runnable(instance)
-
-    async def _has_other_input(self, new: NewInstance) -> bool:
-        """Say whether an instance was begun with another input; once it began anew, who knows."""
-        codec = self.instances.codec
-        recorded = await self.instances.input(new.id)
-        if codec.dumps(recorded) == codec.dumps(new.input):
-            return False
-        latest = await self.instances.get(new.id)  # it may have begun anew meanwhile
-        return latest is not None and not latest.run
-
-    def _check_runnable(self, instance: Instance) -> None:
-        """Refuse an instance that cannot be run here."""
-        definition = instance.definition
-        if self.definitions.get(definition) is not None:
-            return
-        versions = self.definitions.versions(definition.name)
-        if not versions:
-            raise WorkflowNotFoundError(
-                definition.name, hint=f"register it, so that {instance.id!r} can go on"
-            )
-        raise WorkflowVersionMismatchError(
-            definition.name,
-            definition.version,
-            versions[-1],
-            hint=f"register version {definition.version} beside it, or start a new instance",
-        )
+        return await self._ownership.begun(new)
 
     async def _take_in(self, instance: Instance, fresh: Loaded | None = None) -> None:
         """Let an instance live here, unless it does, or the host is closing.

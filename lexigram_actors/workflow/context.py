@@ -286,7 +286,7 @@ class WorkflowContext:
     async def _sleep(self, wake_at: Callable[[], float]) -> None:
         with self._issue("sleep", A_SLEEP) as issued:
             entry = issued.last(SLEEP)
-            if entry is None or issued.was_cut or issued.scope.fate() is not Fate.OVER:
+            if entry is None or issued.was_cut or not issued.scope.had_ended(entry.value):
                 await issued.begin()
                 if entry is None:
                     entry = await self._run.journal.append(issued.path, SLEEP, wake_at())

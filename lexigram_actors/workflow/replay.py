@@ -50,6 +50,9 @@ MARK: Final = "mark"
 
 LONGEST_NAME: Final = 256
 
+CLOCK_ERROR: Final = 0.001
+"""Seconds by which a wait may seem to have ended before its time: clocks run apart a little."""
+
 
 class Command(NamedTuple):
     """A sort of command, by what it records.
@@ -107,11 +110,13 @@ class End(NamedTuple):
         is_cause: Whether that was because *this* branch of it failed.
         by: Where the end is recorded of what cancelled it from further out; None: it was cancelled
             by itself, or with the whole instance.
+        at: When that was recorded, in unix seconds.
     """
 
     cancelled: bool
     is_cause: bool = False
     by: str | None = None
+    at: float = 0.0
 
 
 class Cutter(NamedTuple):
@@ -215,6 +220,7 @@ class Scope:
         at: When the last thing was recorded that has been reached, in unix seconds.
         cut_off: The path of the last command, where a cancellation ended it, and what cut it off:
             None where that is nothing in the function.
+        is_cleaning_up: Whether a command before this was cut off, in the past too.
     """
 
     __slots__ = (
@@ -226,6 +232,7 @@ class Scope:
         "cut_off",
         "cutter",
         "end",
+        "is_cleaning_up",
         "parent",
         "place",
         "remaining",
@@ -247,6 +254,7 @@ class Scope:
         self.cutter = cutter
         self.at = at
         self.cut_off: tuple[str, str | None] | None = None
+        self.is_cleaning_up = False
         self.remaining: deque[tuple[str, Recorded]] = deque()  # of commands, not reached yet
         self._marks: dict[str, int] = {}  # positions, by segment
         self._seen: dict[str, int] = {}
@@ -291,6 +299,24 @@ class Scope:
                 return Fate.CUT if scope.end.cancelled and not scope.end.is_cause else Fate.OVER
             scope = scope.parent
         return Fate.OPEN
+
+    def had_ended(self, at: float) -> bool:
+        """Say whether the command that was reached last had ended, which was to end at that time.
+
+        It had not where it was cut off before. What is done after a cancellation, under a shield,
+        is not cut off by it; nobody would end a second wait for it there.
+        """
+        fate = self.fate()
+        if fate is not Fate.CUT:
+            return fate is Fate.OVER
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.is_cleaning_up:
+                return True
+            if scope.end is not None:
+                return at <= scope.end.at + CLOCK_ERROR
+            scope = scope.parent
+        return False
 
     def cut(self) -> None:
         """Cut off what is in the scope that had ended by cancelling: its end is reached."""

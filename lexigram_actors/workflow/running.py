@@ -113,7 +113,7 @@ class Issued:
         if cut is None:
             return None
         self._check_cut_again(cut)
-        return End(cancelled=True, by=cut.value)
+        return End(cancelled=True, by=cut.value, at=cut.at)
 
     @property
     def found(self) -> str:
@@ -162,6 +162,7 @@ class Issued:
             NonDeterminismError: A cancel scope of the function's own had cut this off.
         """
         if self.scope.cutter_at(cut.value) or self._run.journal.cancelled_by is not None:
+            self.scope.is_cleaning_up = True
             return
         raise NonDeterminismError(
             self.path,

@@ -106,7 +106,7 @@ class TimeLimit:
             if entry is None:
                 await issued.begin()
                 entry = await journal.append(issued.path, LIMIT, journal.clock() + self._seconds)
-            end = issued.cut_end() if self._end is None else End(cancelled=True)
+            end = issued.cut_end() if self._end is None else End(cancelled=True, at=self._end.at)
         if self._end is None and outer.fate() is Fate.OPEN:
             left = max(0.0, entry.value - journal.clock())
             self._cancel_scope.deadline = trio.current_time() + left
@@ -235,6 +235,7 @@ class Parallel:
         "_context",
         "_cut_end",
         "_end",
+        "_ended_at",
         "_fail_fast",
         "_failed",
         "_issued",
@@ -284,6 +285,7 @@ class Parallel:
         self._recorded = issued.recorded
         entry = None if issued.recorded is None else issued.recorded.last(SCOPE)
         self._end = None if entry is None else entry.value
+        self._ended_at = 0.0 if entry is None else entry.at
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._body = context._scope = self._scope_of(BODY)
@@ -320,7 +322,7 @@ class Parallel:
         end = self._cut_end
         if self._end is not None:
             failed = self._end.get(FAILED)
-            end = End(cancelled=failed is not None, is_cause=failed == segment)
+            end = End(failed is not None, is_cause=failed == segment, at=self._ended_at)
         place = joined(self._path, segment)
         # What cancelled it fails again by itself.
         cutter = Cutter(self._path, self._is_stopped, lambda: None)
@@ -462,7 +464,7 @@ class Parallel:
         if self._failed is not None:
             await self._record({FAILED: self._failed.segment})
             raise cast("Err[Exception]", self._failed.result()).error
-        if self._end is None:
+        if self._is_open:
             # It may be that nothing stands below this path; what follows has to find something.
             self._run.journal.later(self._path, SCOPE, {})
         failures = [
@@ -473,6 +475,11 @@ class Parallel:
         if failures:
             raise ExceptionGroup(f"{len(failures)} branches of {self._path!r} failed", failures)
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether its end is not recorded, nor that of a scope around it that cut it off."""
+        return self._end is None and self._outer.fate() is not Fate.CUT
+
     async def _record(self, value: dict[str, Any]) -> None:
-        if self._end is None:
+        if self._is_open:
             await self._run.journal.append(self._path, SCOPE, value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -180,6 +180,7 @@ def test_the_outcome_does_not_depend_on_where_it_was_ended(program: Any, cuts: l
 
 @settings(max_examples=250)
 @given(programs(timed=True), CUTS)
+@example([("limit", 2.0, [("step", 1.0, "ok"), ("parallel", False, [], [("sleep", 1.0)])])], [0.0])
 def test_what_is_recorded_stands_whatever_was_cut_off(program: Any, cuts: list[float]) -> None:
     trio.run(check, program, cuts, True, clock=MockClock(autojump_threshold=0))
 
