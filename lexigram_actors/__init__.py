@@ -145,11 +145,12 @@ HOMES: Final = {
     "host.handle": ("WorkflowHandle",),
     "host.history": ("HistoryEntry",),
     "host.host": ("WorkflowHost",),
-    "host.journal": ("Journal", "Question"),
+    "host.journal": ("Journal",),
     "host.opening": ("open_host",),
     "host.operator": ("InstanceTree", "Operator"),
     "host.seam": ("Resumable", "RunContext", "Runnable"),
     "host.steps": ("StepInfo", "current_step"),
+    "host.surroundings": ("Question",),
     "kernel": (
         "Actor",
         "ActorContext",

@@ -138,11 +138,12 @@ from lexigram_actors.host.actors import run_actor, run_supervised
 from lexigram_actors.host.handle import WorkflowHandle
 from lexigram_actors.host.history import HistoryEntry
 from lexigram_actors.host.host import WorkflowHost
-from lexigram_actors.host.journal import Journal, Question
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.opening import open_host
 from lexigram_actors.host.operator import InstanceTree, Operator
 from lexigram_actors.host.seam import Resumable, RunContext, Runnable
 from lexigram_actors.host.steps import StepInfo, current_step
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.kernel import (
     Actor,
     ActorContext,

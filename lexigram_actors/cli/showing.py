@@ -14,8 +14,8 @@ from lexigram_actors.cli.summary import printable
 from lexigram_actors.errors import text_of
 from lexigram_actors.errors.base import json_safe
 from lexigram_actors.host.history import HistoryEntry
-from lexigram_actors.host.journal import Question
 from lexigram_actors.host.operator import InstanceTree
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.result import Ok, Result
 from lexigram_actors.storage.instances import Instance, InstanceStatus
 

@@ -25,8 +25,9 @@ from typing import Any, Final, final
 from attrs import frozen
 
 from lexigram_actors.errors import AnswerInvalidError, HumanInputRequiredError
-from lexigram_actors.host.journal import Journal, Question
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import Resumable, RunContext, Runnable
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.result import Result
 from lexigram_actors.storage.instances import Entry
 

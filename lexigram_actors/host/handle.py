@@ -12,7 +12,7 @@ from lexigram_actors.checks import number, require
 from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.events import Subscription, WorkflowRecordedEvent, WorkflowStatusEvent
 from lexigram_actors.host.history import HistoryEntry
-from lexigram_actors.host.journal import Question
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.invoking import invoke
 from lexigram_actors.result import Result
 from lexigram_actors.storage.instances import Instance, InstanceStatus

@@ -18,8 +18,9 @@ from attrs import frozen
 from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.errors.base import json_safe
 from lexigram_actors.host.asking import ASKED, REFUSED
-from lexigram_actors.host.journal import VOID, Question, standing
+from lexigram_actors.host.journal import VOID, standing
 from lexigram_actors.host.retrying import failure_in
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.storage.instances import Entry
 
 SHOWN: Final = 120

@@ -35,10 +35,11 @@ from lexigram_actors.errors import (
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.events import WorkflowCrashedEvent, WorkflowRecordedEvent
 from lexigram_actors.host.asking import run_asking
-from lexigram_actors.host.journal import ContinueAsNew, Journal, Lease, Surroundings, Suspended
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.outcomes import outcome_of, result_of
 from lexigram_actors.host.residents import Resident
 from lexigram_actors.host.seam import RunContext
+from lexigram_actors.host.surroundings import ContinueAsNew, Lease, Surroundings, Suspended
 from lexigram_actors.invoking import as_result
 from lexigram_actors.kernel.restarts import record_restart, restart_delay, restarts_in_a_row
 from lexigram_actors.kernel.specs import Backoff

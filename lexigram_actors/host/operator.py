@@ -21,9 +21,10 @@ from lexigram_actors.host.history import (
     history_of,
     open_questions,
 )
-from lexigram_actors.host.journal import VOID, Question
+from lexigram_actors.host.journal import VOID
 from lexigram_actors.host.outcomes import result_of
 from lexigram_actors.host.retrying import voided_by_retry
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.result import Result
 from lexigram_actors.storage.instances import Entry, Instance, InstanceStatus, Mail
 from lexigram_actors.storage.ports import Store

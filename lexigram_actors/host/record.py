@@ -7,7 +7,8 @@ from copy import deepcopy
 from typing import Any, Final, final
 
 from lexigram_actors.errors import NotStorableError, StoreError
-from lexigram_actors.host.journal import Journal, Suspended
+from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.surroundings import Suspended
 from lexigram_actors.result import Err, Ok, Result
 
 RECORD: Final = "record"

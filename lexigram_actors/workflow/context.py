@@ -16,10 +16,10 @@ from lexigram_actors.checks import given, number, require, whole
 from lexigram_actors.errors import NotStorableError, WorkflowStateError
 from lexigram_actors.events import WorkflowPublished
 from lexigram_actors.host.asking import ANSWERED, run_asking
-from lexigram_actors.host.journal import ContinueAsNew, Handle, Surroundings
 from lexigram_actors.host.retrying import MARK_SIGN
 from lexigram_actors.host.seam import RunContext, Runnable, check_runnable
 from lexigram_actors.host.steps import STEP, Step, record_failure, run_step, value_of, wait_until
+from lexigram_actors.host.surroundings import ContinueAsNew, Handle, Surroundings
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.retry import RetryPolicy
 from lexigram_actors.schemas import check_schema, structured

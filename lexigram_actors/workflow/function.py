@@ -11,11 +11,12 @@ from attrs import evolve, frozen
 
 from lexigram_actors.errors import WorkflowTimeoutError
 from lexigram_actors.host.cancelling import came_of_cancellation, passing
-from lexigram_actors.host.journal import VOID, ContinueAsNew
+from lexigram_actors.host.journal import VOID
 from lexigram_actors.host.outcomes import paths_behind
 from lexigram_actors.host.retrying import DEADLINE, RETRY, voided_by_function
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.host.steps import failure_record, give_way, is_stray, stray_cancellation
+from lexigram_actors.host.surroundings import ContinueAsNew
 from lexigram_actors.invoking import as_result
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.workflow.alone import journal_of_nothing

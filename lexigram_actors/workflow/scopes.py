@@ -21,9 +21,9 @@ from lexigram_actors.checks import number, require
 from lexigram_actors.errors import NonDeterminismError, WorkflowStateError, WorkflowTimeoutError
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.host.cancelling import came_of_cancellation
-from lexigram_actors.host.journal import ContinueAsNew, Suspended
 from lexigram_actors.host.retrying import LIMIT, SCOPE
 from lexigram_actors.host.steps import failure_record, give_way, is_stray, stray_cancellation
+from lexigram_actors.host.surroundings import ContinueAsNew, Suspended
 from lexigram_actors.invoking import as_result
 from lexigram_actors.nurseries import leave_nursery, split_cancelled
 from lexigram_actors.result import Err, Result

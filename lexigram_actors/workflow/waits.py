@@ -11,8 +11,9 @@ from typing import Any
 
 from lexigram_actors.errors import AnswerInvalidError, WorkflowTimeoutError
 from lexigram_actors.host.asking import ANSWERED, ASKED, REFUSED, shown_schema
-from lexigram_actors.host.journal import Journal, Question, Surroundings
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.steps import STEP, failure_record, record_failure
+from lexigram_actors.host.surroundings import Question, Surroundings
 from lexigram_actors.result import Err, Result
 from lexigram_actors.schemas import structured
 from lexigram_actors.storage.instances import Entry

@@ -19,9 +19,10 @@ from lexigram_actors.host.history import (
     history_of,
     open_questions,
 )
-from lexigram_actors.host.journal import VOID, Question, standing
+from lexigram_actors.host.journal import VOID, standing
 from lexigram_actors.host.outcomes import outcome_of
 from lexigram_actors.host.retrying import voided_by_function, voided_by_retry
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.storage.instances import Entry
 

@@ -32,8 +32,9 @@ from lexigram_actors.graph import (
     WorkflowRunner,
 )
 from lexigram_actors.host.asking import run_asking
-from lexigram_actors.host.journal import Journal, Suspended
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import Resumable
+from lexigram_actors.host.surroundings import Suspended
 from lexigram_actors.pipeline import ConditionalStep, FunctionStep, ParallelStep, Pipeline, step
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import Definition, Entry, NewInstance

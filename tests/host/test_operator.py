@@ -17,9 +17,10 @@ from lexigram_actors.errors import (
     WorkflowStepError,
 )
 from lexigram_actors.host.history import HistoryEntry
-from lexigram_actors.host.journal import VOID, Question
+from lexigram_actors.host.journal import VOID
 from lexigram_actors.host.operator import LONGEST_ID, InstanceTree, Operator
 from lexigram_actors.host.outcomes import outcome_of
+from lexigram_actors.host.surroundings import Question
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.storage import MemoryStore, SQLiteStore
 from lexigram_actors.storage.instances import Definition, Entry, InstanceStatus, NewInstance

@@ -9,8 +9,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from lexigram_actors import Err, NotStorableError, Ok, StoreError
-from lexigram_actors.host.journal import Journal, Suspended
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.record import RECORD
+from lexigram_actors.host.surroundings import Suspended
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import (
     Definition,

@@ -10,8 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from lexigram_actors import NotStorableError, RetryPolicy, WorkflowStateError, WorkflowStepError
-from lexigram_actors.host.journal import Journal, Suspended
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.steps import Step, StepInfo, current_step, run_step, value_of
+from lexigram_actors.host.surroundings import Suspended
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import Definition, NewInstance
 

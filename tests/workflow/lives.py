@@ -8,8 +8,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from lexigram_actors import DurableFunction
-from lexigram_actors.host.journal import Journal, Surroundings
+from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import RunContext
+from lexigram_actors.host.surroundings import Surroundings
 from lexigram_actors.result import Result
 from lexigram_actors.storage.codec import Codec
 from lexigram_actors.storage.instances import (

@@ -29,7 +29,7 @@ from lexigram_actors import (
     workflow,
 )
 from lexigram_actors.events import WorkflowPublished
-from lexigram_actors.host.journal import ContinueAsNew, Suspended
+from lexigram_actors.host.surroundings import ContinueAsNew, Suspended
 from tests.workflow.lives import BEGUN, Lives
 
 

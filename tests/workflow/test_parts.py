@@ -22,7 +22,8 @@ from lexigram_actors import (
     step,
     workflow,
 )
-from lexigram_actors.host.journal import Journal, Suspended
+from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.surroundings import Suspended
 from lexigram_actors.storage import MemoryStore
 from lexigram_actors.storage.instances import Definition, NewInstance
 from tests.workflow.lives import Lives

@@ -19,8 +19,9 @@ from lexigram_actors import (
     workflow,
 )
 from lexigram_actors.host.history import fork_position
-from lexigram_actors.host.journal import Suspended, standing
+from lexigram_actors.host.journal import standing
 from lexigram_actors.host.seam import RunContext
+from lexigram_actors.host.surroundings import Suspended
 from lexigram_actors.storage.instances import Entry
 from tests.workflow.lives import Lives
 
