@@ -137,9 +137,20 @@ async def show_questions(handle: WorkflowHandle, wanted: Wanted, terminal: Termi
         await _show_new(handle, shown, wanted, terminal)
         async for event in events:
             if isinstance(event, WorkflowRecordedEvent) and event.kind == REFUSED:
-                terminal.note(f"the answer to {one_line(event.path)!r} does not fit")
+                why = await problem_with(handle, event.path)
+                terminal.note(f"the answer to {one_line(event.path)!r} does not fit{why}")
                 shown.discard(event.path)
             await _show_new(handle, shown, wanted, terminal)
+
+
+async def problem_with(handle: WorkflowHandle, question: str) -> str:
+    """Return what is recorded against the last answer to a question, as the end of a line."""
+    said = [
+        each.outcome
+        for each in await handle.history()
+        if each.kind == REFUSED and each.path == question
+    ]
+    return f": {one_line(said[-1])}" if said else ""
 
 
 async def _show_new(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio_util import AsyncValue
+from trio_util import AsyncValue, wait_any
 
 from lexigram_actors.checks import number, require
 from lexigram_actors.errors import WorkflowStateError
@@ -76,16 +77,30 @@ class WorkflowHandle:
         """Wait until a person is asked something, and return the first that is open.
 
         Raises:
-            WorkflowStateError: The instance ends, and asks nothing.
+            WorkflowStateError: The instance ends, and asks nothing; or the host closes.
         """
         async with self.events(WorkflowRecordedEvent, WorkflowStatusEvent) as news:
             while True:
                 if asked := await self.questions():
                     return asked[0]
-                if (await self.describe()).status.has_ended:
-                    raise WorkflowStateError(f"instance {self.id!r} has ended, and asks nothing")
-                with trio.move_on_after(min(self._host.poll, LONGEST_LOOK)):
-                    await anext(news)
+                instance = await self.describe()
+                if instance.status.has_ended:
+                    why = f": {instance.note}" if instance.note else ""
+                    raise WorkflowStateError(
+                        f"instance {self.id!r} has ended ({instance.status}){why}; it asks nothing"
+                    )
+                if self._host.closing:
+                    raise WorkflowStateError(f"the host is closed; {self.id!r} asks the next one")
+                await self._wait_news(news)
+
+    async def _wait_news(self, news: Subscription[Any]) -> None:
+        """Wait until something happens to the instance, or may have, unseen from here."""
+        resident = self._host.resident(self.id)
+        if resident is not None:
+            await wait_any(partial(anext, news), resident.gone.wait)
+            return
+        with trio.move_on_after(min(self._host.poll, LONGEST_LOOK)):
+            await anext(news)
 
     def events(self, *types: type[Any], bound: int = 1024) -> Subscription[Any]:
         """Watch what happens to it, as `host.events` does for all."""

@@ -78,7 +78,7 @@ def has_not_failed(instance: Instance) -> WorkflowStateError:
     return WorkflowStateError(
         f"instance {instance.id!r} is {instance.status}, and only one that failed can be reopened",
         details={"instance": instance.id, "status": str(instance.status)},
-        hint="wait until it has ended; to run what completed again, fork it",
+        hint="there is nothing to retry; what has ended well can be run again with a fork",
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -22,6 +23,8 @@ from lexigram_actors.testing.schedules import Schedule, Stuck, run
 
 StoreKind = Literal["memory", "sqlite"]
 
+LOGGER = "lexigram_actors"
+
 DOWNTIME = 1.0
 """Seconds of virtual time between the end of one life and the beginning of the next."""
 
@@ -33,6 +36,21 @@ def is_excused(error: BaseException, life: Life) -> bool:
     if isinstance(error, KeyboardInterrupt | Stuck):
         return False
     return life.is_dead or (life.is_struck and isinstance(error, Exception))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log nothing of the library's meanwhile: in a life that is to die it is what was planned."""
+    logger = logging.getLogger(LOGGER)
+    earlier = logger.propagate
+    silent = logging.NullHandler()
+    logger.addHandler(silent)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = earlier
+        logger.removeHandler(silent)
 
 
 @final
@@ -164,7 +182,8 @@ class World:
                         self.result = result
 
         try:
-            run(main, seed=seed, schedule=schedule)
+            with quiet() if point is not None else nullcontext():
+                run(main, seed=seed, schedule=schedule)
         except BaseException as error:  # noqa: ASYNC103 - a life that is over, seen from outside
             if not is_excused(error, life):
                 raise
