@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import trio
 
@@ -32,14 +33,16 @@ def passing(error: BaseException, what: str) -> BaseException:
     if interrupts is not None:
         return sole_error(interrupts)
     assert cancelled is not None
-    return first_of(cancelled)
+    return next(leaves_of(cancelled))
 
 
-def first_of(group: BaseException) -> BaseException:
-    """Return the first exception inside a group that is none itself."""
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions inside a group, at any depth, or the one itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves_of(each)
+    else:
+        yield error
 
 
 def came_of_cancellation(error: BaseException) -> bool:

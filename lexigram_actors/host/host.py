@@ -42,12 +42,11 @@ from lexigram_actors.events import (
 )
 from lexigram_actors.host.definitions import Definitions
 from lexigram_actors.host.handle import LONGEST_LOOK, WorkflowHandle, wait_gone
-from lexigram_actors.host.journal import RETRY_DELAYS
 from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy, Services, live
 from lexigram_actors.host.operator import Operator, forked_id
 from lexigram_actors.host.outcomes import result_of
-from lexigram_actors.host.ownership import UNFINISHED, Ownership
+from lexigram_actors.host.ownership import UNFINISHED, Ownership, persistently
 from lexigram_actors.host.residents import Resident, grace_in
 from lexigram_actors.kernel import ActorContext, ActorRef, ActorSystem, ChildSpec, Restart
 from lexigram_actors.kernel.failures import report_unresponsive
@@ -536,21 +535,18 @@ async def surely(
     Args:
         is_done: Says whether a call that is refused now was done before.
     """
-    refusal: WorkflowStateError | None = None
-    for delay in (*RETRY_DELAYS, None):
-        try:
-            await call()
-            return
-        except StoreError:
-            if delay is None:
-                raise
-            await trio.sleep(delay)
-        except WorkflowStateError as error:
-            refusal = error
-            break
-    assert refusal is not None
-    if delay == RETRY_DELAYS[0] or not await is_done():
-        raise refusal
+    tried = 0
+
+    async def attempt() -> None:
+        nonlocal tried
+        tried += 1
+        await call()
+
+    try:
+        await persistently(attempt)
+    except WorkflowStateError:
+        if tried == 1 or not await is_done():
+            raise
 
 
 def events_of(resident: Resident, before: InstanceStatus) -> list[object]:

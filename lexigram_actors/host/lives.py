@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 import trio
@@ -35,6 +35,7 @@ from lexigram_actors.errors import (
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.events import WorkflowCrashedEvent, WorkflowRecordedEvent
 from lexigram_actors.host.asking import run_asking
+from lexigram_actors.host.cancelling import leaves_of
 from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.outcomes import outcome_of, result_of
 from lexigram_actors.host.residents import Resident
@@ -308,15 +309,6 @@ def judge(journal: Journal, result: Outcome | None, raised: BaseException | None
     assert result is not None
     status = InstanceStatus.COMPLETED if result.is_ok() else InstanceStatus.FAILED
     return Ended(status, result, unwritten)
-
-
-def leaves_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions inside a group, or the one itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from leaves_of(each)
-    else:
-        yield error
 
 
 # --- the end ------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ for until it is found, or it is certain that there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Final, final
+from functools import partial
+from typing import Final, TypeVar, final
 
 import trio
 
@@ -32,9 +33,27 @@ from lexigram_actors.storage.instances import (
     NewInstance,
 )
 
+T = TypeVar("T")
+
 PAGE: Final = 1000
 
 UNFINISHED: Final = frozenset(each for each in InstanceStatus if not each.has_ended)
+
+
+async def persistently(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call of the store, again where it fails, a few times; it must be safe to repeat.
+
+    A lease that is lost is no failure that passes: it is raised at once.
+    """
+    for delay in RETRY_DELAYS:
+        try:
+            return await call()
+        except LeaseLost:
+            raise
+        except StoreError:
+            pass
+        await trio.sleep(delay)
+    return await call()
 
 
 @final
@@ -96,16 +115,11 @@ class Ownership:
         self, definitions: Collection[Definition], ids: Collection[str] | None
     ) -> list[Instance]:
         """Claim instances; or return those that were claimed before, with nobody told."""
-        for delay in (*RETRY_DELAYS, None):
-            try:
-                return await self._forgotten() or await self.claim(definitions, ids)
-            except LeaseLost:
-                raise
-            except StoreError:
-                if delay is None:
-                    raise
-            await trio.sleep(delay)
-        raise AssertionError
+
+        async def attempt() -> list[Instance]:
+            return await self._forgotten() or await self.claim(definitions, ids)
+
+        return await persistently(attempt)
 
     async def claim(
         self, definitions: Collection[Definition], ids: Collection[str] | None
@@ -156,23 +170,22 @@ class Ownership:
 
     async def begun(self, new: NewInstance) -> Instance:
         """Record an instance, or find the one that there is, the same."""
-        for delay in (*RETRY_DELAYS, None):
-            try:
-                instance, is_new = await self._instances.create(new, host=self._lease().host)
-                break
-            except LeaseLost:
-                raise
-            except StoreError:
-                self._in_doubt.add(new.id)
-                if delay is None:
-                    raise
-                # Whether it was written is not known: the same again is safe.
-                await trio.sleep(delay)
+        # Where it is not known whether it was written, the same again is safe.
+        instance, is_new = await persistently(partial(self._created, new))
         self._in_doubt.discard(new.id)
         if not is_new and instance.seed != new.seed:
             await self._check_same(instance, new)
             return await self._instances.get(new.id) or instance  # it may have ended meanwhile
         return instance
+
+    async def _created(self, new: NewInstance) -> tuple[Instance, bool]:
+        try:
+            return await self._instances.create(new, host=self._lease().host)
+        except LeaseLost:
+            raise
+        except StoreError:
+            self._in_doubt.add(new.id)
+            raise
 
     def fresh(self, instance: Instance, new: NewInstance) -> Loaded | None:
         """Return what a new instance begins with; None where that has to be read."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from lexigram_actors.errors import (
     HumanInputRequiredError,
     LexigramError,
@@ -14,6 +12,7 @@ from lexigram_actors.errors import (
     describe,
 )
 from lexigram_actors.errors.base import sole_error
+from lexigram_actors.host.cancelling import leaves_of
 
 RAISED_AS_THEY_ARE = (NonDeterminismError, HumanInputRequiredError)
 """Errors of ours that are no outcome of a function."""
@@ -23,8 +22,8 @@ def business_failure(error: Exception) -> LexigramError | None:
     """Return the failure that an exception stands for; None where it is a bug.
 
     An error of ours is an outcome: a step that failed, a time-out; but not that a store is out of
-    order. So is a group of nothing else,
-    as of several branches. Everything else a function raises is a mistake in it.
+    order. So is a group of nothing else, as of several branches. Everything else a function raises
+    is a mistake in it.
     """
     found = sole_error(error)
     if isinstance(found, StoreError) and not isinstance(found, StoreCorruptedError):
@@ -33,20 +32,11 @@ def business_failure(error: Exception) -> LexigramError | None:
         return None if isinstance(found, RAISED_AS_THEY_ARE) else found
     if not isinstance(found, ExceptionGroup):
         return None
-    leaves = list(leaves_of(found))
+    leaves = [leaf for leaf in leaves_of(found) if isinstance(leaf, Exception)]
     if not all(business_failure(leaf) for leaf in leaves):
         return None
     said = "; ".join(describe(leaf) for leaf in leaves)
     return WorkflowError(f"{len(leaves)} failures: {said}", error=found, cause=found)
-
-
-def leaves_of(error: BaseException) -> Iterator[Exception]:
-    """Yield the exceptions inside groups, or the one itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from leaves_of(each)
-    elif isinstance(error, Exception):
-        yield error
 
 
 def failed_with(error: object) -> Exception:
