@@ -544,9 +544,11 @@ async def surely(
 
     try:
         await persistently(attempt)
-    except WorkflowStateError:
-        if tried == 1 or not await is_done():
-            raise
+        return
+    except WorkflowStateError as error:
+        refusal = error
+    if tried == 1 or not await is_done():
+        raise refusal
 
 
 def events_of(resident: Resident, before: InstanceStatus) -> list[object]:
