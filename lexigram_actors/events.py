@@ -348,6 +348,15 @@ class HookRegistry:
             raise ValueError(f"{fn!r} is no hook for {type.__name__}") from None
         self._hooks = tuple(hooks)
 
+    @property
+    def count(self) -> int:
+        """How many hooks there are."""
+        return len(self._hooks)
+
+    def wants(self, payload: object) -> bool:
+        """Return whether there is a hook for this payload now."""
+        return any(isinstance(payload, kind) for kind, _ in self._hooks)
+
     async def emit(self, payload: object) -> None:
         """Call the hooks for this payload in the order they were added, and await each.
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from lexigram_actors.result import Ok, Outcome, Result
+from lexigram_actors.result import Err, Ok, Outcome, Result
+
+PLAIN_TYPES: Final = frozenset(
+    {Ok, Err, type(None), bool, int, float, str, bytes, list, tuple, dict, set, frozenset}
+)
+"""Types that cannot be awaited, and that functions usually return; `isawaitable` takes as long as a
+small step to deny each."""
 
 
 async def invoke(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

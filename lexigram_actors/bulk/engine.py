@@ -45,9 +45,18 @@ from lexigram_actors.errors import (
     LexigramError,
 )
 from lexigram_actors.errors.base import describe, sole_error
+from lexigram_actors.host.observing import Watched, hide, watched
 from lexigram_actors.nurseries import split_cancelled
+from lexigram_actors.storage.instances import InstanceStatus
 
 logger = logging.getLogger(__name__)
+
+STATUS = {
+    BulkOperationState.COMPLETED: InstanceStatus.COMPLETED,
+    BulkOperationState.FAILED: InstanceStatus.FAILED,
+    BulkOperationState.CANCELLED: InstanceStatus.CANCELLED,
+}
+"""How it is told that a run ended."""
 
 STOP_GRACE = 5.0
 """Seconds for which waiting for the end is shielded, and after which who does not end is named."""
@@ -85,6 +94,7 @@ class Engine:
         self._work_scope = trio.CancelScope()
         self._dropped = False
         self._task: trio.lowlevel.Task | None = None
+        self._watched: Watched | None = None
 
     def begin(self) -> None:
         """Start the clocks; `main` follows at once."""
@@ -94,6 +104,10 @@ class Engine:
         self.metrics.record_start(known, batches_in(known, self.job.config.batch_size))
         self._work_scope.deadline = trio.current_time() + self.job.config.timeout
         self.delivery.deadline = self._work_scope.deadline
+        journal = self.job.journal
+        self._watched = watched(None if journal is None else journal.operation_id, self.job.name)
+        if self._watched is not None:
+            self._watched.start()
 
     # --- ending it from outside -------------------------------------------------------------
 
@@ -156,6 +170,7 @@ class Engine:
     async def main(self) -> None:
         """Run the job to its end. Raises nothing but `Cancelled`."""
         self._task = trio.lowlevel.current_task()
+        hide()  # what a processor runs is a part of this
         try:
             with self._scope:
                 if self._before is not None:
@@ -260,6 +275,9 @@ class Engine:
             self.error = BulkOperationCancelledError("Bulk operation left before its end")
         if self.started and self.metrics.end_time is None:
             self.metrics.record_end()
+        if self._watched is not None:
+            why = "" if self.error is None else describe(self.error)
+            self._watched.move(STATUS[self.state], why)
         self.quiet.set()
         self.finished.set()
         self.delivery.close(self.error)

@@ -11,6 +11,7 @@ from lexigram_actors.bulk.checkpoint import Journal
 from lexigram_actors.bulk.models import BulkBatchResult, BulkItemError
 from lexigram_actors.checks import given
 from lexigram_actors.errors import BulkOperationError, describe
+from lexigram_actors.host.observing import observed
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.result import Err, Ok, Result
 
@@ -55,6 +56,9 @@ class BulkRunnable:
 
         Cancelled, no task of it is left.
         """
+        return await observed(context.run_id, self._name, self._run, context)
+
+    async def _run(self, context: RunContext) -> Result[dict[str, Any], Exception]:
         items = self._items_for(context.input)
         if isinstance(items, Err):
             return items

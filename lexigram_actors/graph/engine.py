@@ -22,6 +22,7 @@ from lexigram_actors.graph.models import GraphResult, PendingQuestion
 from lexigram_actors.graph.node import AbstractWorkflowNode
 from lexigram_actors.graph.stream import GraphStream
 from lexigram_actors.graph.validate import check_structure
+from lexigram_actors.host.observing import OBSERVER, observed_on
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.kernel.pacing import Pacer
 from lexigram_actors.result import Result
@@ -161,7 +162,10 @@ class WorkflowEngine:
             await checkpoint()
         else:
             await checkpoint_if_cancelled()
-        return await drive(execution, self.codec)
+        observer = OBSERVER.get()
+        if observer is None:
+            return await drive(execution, self.codec)
+        return await observer.watch(run_id, self.name, drive, execution, self.codec)
 
     async def resume(
         self,
@@ -199,7 +203,11 @@ class WorkflowEngine:
             await checkpoint()
         else:
             await checkpoint_if_cancelled()
-        return await drive(run.execution, self.codec)
+        observer = OBSERVER.get()
+        if observer is None:
+            return await drive(run.execution, self.codec)
+        run_id = run.execution.run_id
+        return await observer.watch_on(run_id, self.name, drive, run.execution, self.codec)
 
     async def run(self, context: RunContext) -> Result[State, Exception]:
         """Run as a part of something else; `Ok` of the final state, without the engine's keys.
@@ -279,7 +287,7 @@ class WorkflowEngine:
             answer(run.execution, human_response, node=node)
             return run.execution
 
-        return GraphStream(begin, self.codec)
+        return GraphStream(begin, self.codec, observed_on)
 
     def pending(self, checkpoint_state: Mapping[str, Any]) -> list[PendingQuestion]:
         """Return the questions that are open in the state of a paused run.

@@ -14,6 +14,7 @@ from lexigram_actors.graph.driving import drive
 from lexigram_actors.graph.engine import WorkflowEngine, plain_outcome
 from lexigram_actors.graph.models import PendingQuestion
 from lexigram_actors.graph.state import WorkflowState
+from lexigram_actors.host.observing import OBSERVER, observed
 from lexigram_actors.host.seam import Resumable, RunContext
 from lexigram_actors.result import Result
 
@@ -86,6 +87,11 @@ class WorkflowRunner:
             WorkflowVersionMismatchError: It was begun under another version of the graph.
         """
         initial = state.as_dict() if isinstance(state, WorkflowState) else state
+        return await observed(run_id, self.engine.name, self._run, input, initial, run_id)
+
+    async def _run(
+        self, input: Any, initial: Mapping[str, Any] | None, run_id: str | None
+    ) -> Outcome:
         if self._recorded is not None:
             return await self._recorded.run(input, initial, run_id)
 
@@ -115,6 +121,17 @@ class WorkflowRunner:
         Returns and raises as `run` does, and as `WorkflowEngine.resume` for the answer.
         """
         paused = state.as_dict() if isinstance(state, WorkflowState) else state
+        observer = OBSERVER.get()
+        if observer is None:
+            return await self._resume(paused, human_response, node, response_key)
+        run_id = self.engine.brought_back(paused).execution.run_id
+        return await observer.watch_on(
+            run_id, self.engine.name, self._resume, paused, human_response, node, response_key
+        )
+
+    async def _resume(
+        self, paused: Mapping[str, Any], human_response: Any, node: str | None, response_key: str
+    ) -> Outcome:
         if self._recorded is not None:
             return await self._recorded.resume(paused, human_response, node=node, key=response_key)
 

@@ -22,6 +22,7 @@ from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.graph.driving import drive
 from lexigram_actors.graph.execution import Execution
 from lexigram_actors.graph.models import GraphEvent, NodeFinished, RunFinished
+from lexigram_actors.host.observing import observed
 from lexigram_actors.nurseries import leave_nursery
 from lexigram_actors.storage import Codec
 
@@ -40,9 +41,12 @@ class Feed:
         error: What the run raised; the reader raises it once all events are taken.
     """
 
-    def __init__(self, begin: Callable[[], Execution], codec: Codec) -> None:
+    def __init__(
+        self, begin: Callable[[], Execution], codec: Codec, tell: Callable[..., Any]
+    ) -> None:
         self._begin = begin
         self._codec = codec
+        self._tell = tell
         self._events: deque[GraphEvent] = deque()
         self._readers = ParkingLot()
         self._writers = ParkingLot()
@@ -68,7 +72,10 @@ class Feed:
             with self._scope:
                 execution = self._begin()
                 execution.tell_failure = lambda failed: self.tell(NodeFinished(failed))
-                outcome = await drive(execution, self._codec, watcher=self)
+                name = execution.graph.name
+                outcome = await self._tell(
+                    execution.run_id, name, drive, execution, self._codec, watcher=self
+                )
                 self.tell(RunFinished(outcome))
         except trio.Cancelled:
             raise
@@ -144,8 +151,13 @@ class GraphStream:
 
     __slots__ = ("__weakref__", "_feed", "_manager")
 
-    def __init__(self, begin: Callable[[], Execution], codec: Codec) -> None:
-        self._feed = Feed(begin, codec)
+    def __init__(
+        self,
+        begin: Callable[[], Execution],
+        codec: Codec,
+        tell: Callable[..., Any] = observed,
+    ) -> None:
+        self._feed = Feed(begin, codec, tell)
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
     def __aiter__(self) -> Self:

@@ -178,6 +178,22 @@ class WorkflowHandle:
         """
         await self._host.retry(self.id)
 
+    async def skip(self, step: str) -> None:
+        """Give up on undoing a step that is stuck: see `Operator.skip`.
+
+        Raises:
+            WorkflowStateError: No such step waits for a decision, or several do.
+        """
+        await self._host.settle(self.id, self._host.operator.skip, step)
+
+    async def force(self, step: str) -> None:
+        """Say that a step that is stuck was undone by hand: see `Operator.force`.
+
+        Raises:
+            WorkflowStateError: No such step waits for a decision, or several do.
+        """
+        await self._host.settle(self.id, self._host.operator.force, step)
+
     async def fork(self, new_id: str | None = None, *, step: str | None = None) -> WorkflowHandle:
         """Begin a new instance with what this one had recorded before a step.
 

@@ -31,19 +31,14 @@ from lexigram_actors.errors import (
     WorkflowNotFoundError,
     WorkflowStateError,
 )
-from lexigram_actors.events import (
-    EventBus,
-    Subscription,
-    WorkflowCancelledEvent,
-    WorkflowCompletedEvent,
-    WorkflowFailedEvent,
-    WorkflowStartedEvent,
-    WorkflowStatusEvent,
-)
+from lexigram_actors.events import EventBus, HookRegistry, Subscription
+from lexigram_actors.host.compensation import stuck_in
 from lexigram_actors.host.definitions import Definitions
 from lexigram_actors.host.handle import LONGEST_LOOK, WorkflowHandle, wait_gone
+from lexigram_actors.host.journal import standing
 from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy, Services, live
+from lexigram_actors.host.observing import Pump, events_of, hooks_of
 from lexigram_actors.host.operator import Operator, forked_id
 from lexigram_actors.host.outcomes import result_of
 from lexigram_actors.host.ownership import UNFINISHED, Ownership, persistently
@@ -80,12 +75,16 @@ class WorkflowHost:
         lease: HostLease,
         restarts: RestartPolicy,
         poll: float,
+        hooks: HookRegistry,
     ) -> None:
         self.store = store
         self.system: ActorSystem  # set once the host is open
         self.operator = Operator(store, clock=store.instances.clock, on_change=self._noticed)
         """What can be done without a definition: listing, deleting, looking into others."""
         self.bus = EventBus()
+        self.hooks = hooks
+        """Called for each transition that is recorded, one after the other, by a task of theirs."""
+        self.pump = Pump(hooks)
         self.instances = store.instances
         self.clock = store.instances.clock
         self.lease = lease
@@ -383,6 +382,19 @@ class WorkflowHost:
         await self.recover(self.definitions, ids=[id])
         return await self.find(id)
 
+    async def settle(
+        self, id: str, decide: Callable[[str, str], Awaitable[Instance]], step: str
+    ) -> WorkflowHandle:
+        """See `WorkflowHandle.skip` and `WorkflowHandle.force`."""
+
+        async def settled() -> bool:
+            return step not in stuck_in(standing(await self.instances.journal(id)))
+
+        with self._telling():
+            await surely(partial(decide, id, step), settled)
+        await self.recover(self.definitions, ids=[id])
+        return await self.find(id)
+
     async def fork(
         self, id: str, new_id: str | None = None, *, step: str | None = None
     ) -> WorkflowHandle:
@@ -408,6 +420,8 @@ class WorkflowHost:
     def report(self, resident: Resident, grace: float) -> None:
         """Report an instance that was cancelled and does not end."""
         ref = self._actors.get(resident.id)
+        if resident.status.value is InstanceStatus.COMPENSATING:
+            return  # undos have time limits of their own
         if ref is not None:  # it is not stopped: its end has yet to be recorded
             report_unresponsive(ref.cell, grace)
 
@@ -470,6 +484,7 @@ class WorkflowHost:
         status.value = instance.status  # not that of an earlier end
         resident = Resident(instance, runnable, status, fresh)
         resident.on_status = self._status_changed
+        resident.on_recorded = self._status_recorded
         resident.on_cancel = self._cancel_children
         self.residents[instance.id] = resident
         self._failures.pop(instance.id, None)
@@ -499,9 +514,16 @@ class WorkflowHost:
         if not status.has_ended:
             self.changed[resident.id] = resident
             self.has_changed.set()
+
+    def _status_recorded(self, resident: Resident, before: InstanceStatus) -> None:
+        id, name = resident.id, resident.instance.definition.name
+        status, note = resident.recorded
         if self.bus.subscribers:
-            for event in events_of(resident, before):
+            for event in events_of(id, name, before, status, note, why_ended(resident)):
                 self.bus.publish(event)
+        if self.hooks.count:
+            for payload in hooks_of(id, name, before, status):
+                self.pump.give(payload)
 
     def _cancel_children(self, resident: Resident, mail: Mail) -> None:
         self.to_cancel.append(mail)
@@ -551,21 +573,11 @@ async def surely(
         raise refusal
 
 
-def events_of(resident: Resident, before: InstanceStatus) -> list[object]:
-    """Return what a change of the status means to those who watch."""
-    id, name = resident.id, resident.instance.definition.name
-    status = resident.status.value
-    events: list[object] = []
-    if before is InstanceStatus.PENDING and status is InstanceStatus.RUNNING:
-        events.append(WorkflowStartedEvent(id, name))
-    if status is not before or resident.note:
-        events.append(WorkflowStatusEvent(id, name, before.value, status.value, resident.note))
-    if status is InstanceStatus.COMPLETED:
-        events.append(WorkflowCompletedEvent(id, name))
-    elif status.has_ended and resident.outcome is not None:
-        error = resident.outcome.unwrap_err()
-        if status is InstanceStatus.CANCELLED:
-            events.append(WorkflowCancelledEvent(id, name, getattr(error, "reason", "")))
-        else:
-            events.append(WorkflowFailedEvent(id, name, str(error)))
-    return events
+def why_ended(resident: Resident) -> str | None:
+    """Return why an instance ended, for a person; None: it has not, or all went well."""
+    if resident.outcome is None or resident.outcome.is_ok():
+        return None
+    error = resident.outcome.unwrap_err()
+    if resident.status.value is InstanceStatus.CANCELLED:
+        return getattr(error, "reason", "")
+    return str(error)

@@ -93,9 +93,11 @@ class Journal:
         "host",
         "id",
         "instance",
+        "is_writing_status",
         "lease",
         "on_entry",
         "on_status",
+        "on_status_written",
         "queries",
         "questions",
         "record",
@@ -103,6 +105,7 @@ class Journal:
         "scope",
         "stilled",
         "stopping",
+        "undoing",
         "unsaved_status",
         "waits",
         "working",
@@ -138,8 +141,13 @@ class Journal:
         self.on_status: Callable[[], None] | None = None
         self.unsaved_status: tuple[InstanceStatus, str] | None = None
         """What the next write takes along, to spare a write of its own."""
+        self.on_status_written: Callable[[InstanceStatus, str], None] | None = None
+        self.is_writing_status = False
+        """Whether a write that takes it along is under way. One at a time: which of two statuses
+        was written last, nobody could say."""
         self.waits: dict[object, str] = {}
         self.working = 0
+        self.undoing = 0
         self.held = False
         """Whether something keeps new work from beginning; `ready` knows what."""
         self.controlled_by = 0
@@ -345,7 +353,7 @@ class Journal:
     async def _try_to_write(self, store: InstanceStore, entries: Sequence[Entry]) -> None:
         for attempt in count():
             try:
-                if self.unsaved_status is None:
+                if self.unsaved_status is None or self.is_writing_status:
                     await store.append(self.id, self.epoch, entries)
                 else:
                     await self._write_with_status(store, entries, self.unsaved_status)
@@ -368,9 +376,19 @@ class Journal:
         self, store: InstanceStore, entries: Sequence[Entry], unsaved: tuple[InstanceStatus, str]
     ) -> None:
         status, note = unsaved
-        await store.append(self.id, self.epoch, entries, status=status, note=note)
-        if self.unsaved_status is unsaved:
+        self.is_writing_status = True
+        try:
+            await store.append(self.id, self.epoch, entries, status=status, note=note)
+        finally:
+            self.is_writing_status = False
+        self.status_written(unsaved)
+
+    def status_written(self, written: tuple[InstanceStatus, str]) -> None:
+        """Say that this is recorded now."""
+        if self.unsaved_status == written:
             self.unsaved_status = None
+        if self.on_status_written is not None:
+            self.on_status_written(*written)
 
     def fail(self, error: BaseException) -> None:
         """Let nothing more begin or be written: the incarnation is over, because of this."""
@@ -505,6 +523,17 @@ class Journal:
                     self.still()
                 elif self.waits:
                     self._tell_status()
+
+    @contextmanager
+    def compensating(self) -> Iterator[None]:
+        """Say that a part of the instance undoes what it did."""
+        self.undoing += 1
+        self._tell_status()
+        try:
+            yield
+        finally:
+            self.undoing -= 1
+            self._tell_status()
 
     def _tell_status(self) -> None:
         if self.on_status is not None:

@@ -4,6 +4,7 @@
 | --- | --- |
 | `Ok`, `Err` | COMPLETED, FAILED |
 | a cancellation was asked for | CANCELLED, whatever the life returned or raised on its way out |
+| something of it could not be undone | COMPENSATION_STUCK, however it ended |
 | it began again as new | the next life, at once, with an empty journal |
 | it raised | the next life, after a wait that grows; FAILED when that was too often |
 | it raised what would come again for sure | FAILED |
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lexigram_actors.errors import (
     HumanInputRequiredError,
@@ -36,7 +37,14 @@ from lexigram_actors.errors.base import sole_error
 from lexigram_actors.events import WorkflowCrashedEvent, WorkflowRecordedEvent
 from lexigram_actors.host.asking import run_asking
 from lexigram_actors.host.cancelling import leaves_of
+from lexigram_actors.host.compensation import (
+    details_of_stuck,
+    has_begun,
+    note_of_stuck,
+    stuck_in,
+)
 from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.observing import hide
 from lexigram_actors.host.outcomes import outcome_of, result_of
 from lexigram_actors.host.residents import Resident
 from lexigram_actors.host.seam import RunContext
@@ -52,6 +60,9 @@ logger = logging.getLogger(__name__)
 Outcome = Result[Any, Exception]
 
 LONGEST_NOTE: Final = 200
+
+BY_ITSELF: Final = frozenset({InstanceStatus.COMPLETED, InstanceStatus.FAILED})
+"""Ends that nobody has asked for."""
 
 HOPELESS: Final = (
     HumanInputRequiredError,
@@ -85,6 +96,14 @@ class Ended:
     status: InstanceStatus
     result: Outcome
     unwritten: tuple[Entry, ...] = ()
+    note: str = ""
+    can_undo: bool = False
+    """Whether something of it is to be undone if somebody asks for its end after all."""
+
+    @property
+    def told(self) -> str:
+        """Why it ended as it did, in a line; nothing where all went well."""
+        return self.note[:LONGEST_NOTE] or note_of(self.result)
 
 
 @final
@@ -145,6 +164,7 @@ async def live(services: Services, resident: Resident) -> None:
 
     Cancelled from outside it is put away: what is recorded stands.
     """
+    hide()  # the host tells of it
     recent: list[float] = []
     in_a_row = 0
     while not resident.put_away:
@@ -156,8 +176,9 @@ async def live(services: Services, resident: Resident) -> None:
             if isinstance(end, Again):
                 continue
         if isinstance(end, Ended):
-            await finish(services, resident, end)
-            return
+            if await finish(services, resident, end):
+                return
+            continue
         if isinstance(end, LetGo):
             resident.failure = end.error if isinstance(end.error, Exception) else None
             return
@@ -212,11 +233,12 @@ def tell_crash(
 
 async def next_end(services: Services, resident: Resident) -> End:
     """Run one life, and say what it ended with."""
+    await resident.wait_marked()
     try:
         loaded = await loaded_for(services, resident)
     except StoreError as error:
         return hindered(error)
-    resident.instance = loaded.instance
+    resident.take_up(loaded.instance)
     journal = Journal(
         loaded, services.instances, services.clock, host=services.host, lease=services.lease()
     )
@@ -232,7 +254,21 @@ async def next_end(services: Services, resident: Resident) -> End:
         raised = error
     finally:
         resident.end_life()
-    return judge(journal, result, raised)
+    end = judge(journal, result, raised)
+    return left_to_a_person(journal, resident, end) if isinstance(end, Ended) else end
+
+
+def left_to_a_person(journal: Journal, resident: Resident, ended: Ended) -> Ended:
+    """Return the end; another where something is left that should have been undone."""
+    if stuck := stuck_in(journal.entries):
+        error = ended.result.unwrap_err() if ended.result.is_err() else None
+        if isinstance(error, WorkflowCancelledError):
+            error.details.update(details_of_stuck(stuck))  # as a saga's own error has them
+        return evolve(ended, status=InstanceStatus.COMPENSATION_STUCK, note=note_of_stuck(stuck))
+    if resident.runnable is None and has_begun(journal.entries):
+        note = "it was to end where its saga is not known: nothing is undone"
+        return evolve(ended, status=InstanceStatus.COMPENSATION_STUCK, note=note)
+    return evolve(ended, can_undo=has_begun(journal.entries))
 
 
 async def loaded_for(services: Services, resident: Resident) -> Loaded:
@@ -314,17 +350,23 @@ def judge(journal: Journal, result: Outcome | None, raised: BaseException | None
 # --- the end ------------------------------------------------------------------------------------
 
 
-async def finish(services: Services, resident: Resident, ended: Ended) -> None:
-    """Record the end, however long the store takes; then say so."""
+async def finish(services: Services, resident: Resident, ended: Ended) -> bool:
+    """Record the end, however long the store takes; then say so.
+
+    Returns:
+        False where it has not ended: somebody asked for its end just now, and what it did is to be
+        undone in another life.
+    """
     instance = resident.instance
     delay = services.restarts.backoff.initial
     overruled = False
+    await resident.wait_marked()  # what follows is told after it
     while True:
         try:
             if overruled:
                 ended = await cancelled_instead(services, resident, ended)
             outcome = outcome_of(ended.result)
-            if ended.status is InstanceStatus.CANCELLED and resident.wish is not None:
+            if ended.status not in BY_ITSELF and resident.wish is not None:
                 # Before: if it died in between, nobody would ask them any more.
                 await services.end_children(resident.wish)
             await services.instances.end(
@@ -332,7 +374,7 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> None:
                 instance.epoch,
                 ended.status,
                 outcome,
-                note=note_of(ended.result),
+                note=ended.told,
                 entries=ended.unwritten,
             )
             break
@@ -340,22 +382,26 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> None:
             if ended.result.is_ok():
                 ended = Ended(InstanceStatus.FAILED, Err(error), ended.unwritten)
             elif ended.unwritten:  # an error can be stored: it is one of these
-                ended = Ended(ended.status, ended.result)
+                ended = evolve(ended, unwritten=())
             else:
                 raise
         except WorkflowStateError:
+            if ended.can_undo:
+                return False
             overruled = True
         except (LeaseLost, StoreCorruptedError) as error:
             resident.failure = error
-            return
+            return True
         except StoreError as error:
             logger.warning("instance %r: its end is not recorded yet: %s", instance.id, error)
             await resident.wait_nudged(delay)
             delay = min(2 * delay, services.restarts.backoff.maximum)
             if resident.put_away:
-                return
+                return True
     resident.outcome = result_of(outcome)
-    resident.set_status(ended.status, note_of(ended.result))
+    resident.set_status(ended.status, ended.told)
+    resident.status_written(ended.status, ended.told)
+    return True
 
 
 def note_of(result: Outcome) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,9 +12,11 @@ import trio
 
 from lexigram_actors.checks import given, number, require, whole
 from lexigram_actors.errors import ConfigurationError, LeaseLost, StoreError
+from lexigram_actors.events import HookRegistry
 from lexigram_actors.host.host import WorkflowHost
 from lexigram_actors.host.leases import HostLease
 from lexigram_actors.host.lives import RestartPolicy
+from lexigram_actors.host.observing import DRAIN, pumping
 from lexigram_actors.kernel import ActorContext, Backoff, Restart, open_system
 from lexigram_actors.storage.instances import InstanceStatus
 from lexigram_actors.storage.opening import open_store
@@ -55,6 +57,7 @@ async def open_host(
     retention: float | None = None,
     lease: float | None = None,
     poll: float | None = None,
+    hooks: HookRegistry | None = None,
 ) -> AsyncIterator[WorkflowHost]:
     """Run durable instances for the length of an `async with` block.
 
@@ -77,6 +80,9 @@ async def open_host(
         poll: Seconds between two looks for what other processes want, and for what a host left
             that is not heard of any more. None: as the store has it, and at least once in the time
             of a lease.
+        hooks: What is called when a transition of an instance is recorded: `host.hooks`. When the
+            block has ended they are called for what has happened, for a few seconds at the most.
+            None: a registry of the host's own.
 
     Raises:
         StoreError: The store cannot be opened, or another host has it.
@@ -84,6 +90,8 @@ async def open_host(
         TypeError: It is no store, or something registered cannot be run.
     """
     refuse_misuse(store, register, name, backoff)
+    if hooks is not None and not isinstance(hooks, HookRegistry):
+        raise TypeError(f"hooks must be a HookRegistry, not {given(hooks)}")
     require("grace", grace, number(least=0, unbounded=True))
     require("max_restarts", max_restarts, whole(least=0))
     require("period", period, number(least=0, unbounded=True))
@@ -98,7 +106,10 @@ async def open_host(
         seconds = instances.lease if lease is None else lease
         looks = min(instances.poll, seconds) if poll is None else poll
         entered = HostLease(instances, new_name(name), seconds)
-        host = WorkflowHost(store, entered, restarts, looks)
+        called = HookRegistry() if hooks is None else hooks
+        host = WorkflowHost(store, entered, restarts, looks, called)
+        # Last of all, when everything has ended and other hosts may have what this one had.
+        await stack.enter_async_context(pumping(host.pump, DRAIN))
         stack.push_async_callback(leave, host)
         await entered.enter()
         async with open_system(name, grace=grace) as host.system:
@@ -265,16 +276,19 @@ async def save_statuses(context: ActorContext[Any], host: WorkflowHost) -> None:
 
 async def write_statuses(host: WorkflowHost) -> bool:
     """Write the statuses that are not written yet; say whether the store could do it."""
-    residents, host.changed = host.changed, {}
-    changes = {
-        id: (each.instance.epoch, each.status.value, each.note)
-        for id, each in residents.items()
-        if each.has_unsaved_status
-    }
-    if not changes:
+    changed, host.changed = host.changed, {}
+    residents = {id: each for id, each in changed.items() if each.has_unsaved_status}
+    if not residents:
         return True
+    changes = {
+        id: (each.instance.epoch, each.status.value, each.note) for id, each in residents.items()
+    }
+    lease = host.lease
     try:
-        await host.instances.mark(changes)
+        with ExitStack() as stack:
+            for each in residents.values():
+                stack.enter_context(each.marking(lambda: trio.current_time() < lease.deadline))
+            await host.instances.mark(changes)
     except StoreError as error:
         logger.warning("host %s: statuses are not written: %s", host.lease.host, error)
         host.changed = {**residents, **host.changed}

@@ -15,6 +15,13 @@ from attrs import frozen
 
 from lexigram_actors.checks import number, require
 from lexigram_actors.errors import WorkflowNotFoundError, WorkflowStateError
+from lexigram_actors.host.compensation import (
+    FORCED,
+    SKIPPED,
+    last_position,
+    settled_by,
+    tried_again,
+)
 from lexigram_actors.host.history import (
     HistoryEntry,
     fork_position,
@@ -245,6 +252,9 @@ class Operator:
     async def retry(self, id: str) -> Instance:
         """Let an instance that failed go on from where it failed; what succeeded stands.
 
+        What could not be undone (COMPENSATION_STUCK) is tried again, whether or not its undo is
+        safe to run twice: that is your decision.
+
         Raises:
             WorkflowStateError: It has not failed, or somebody else retried it meanwhile.
         """
@@ -252,11 +262,38 @@ class Operator:
         outcome = await self._instances.outcome(id)
         entries = await self._instances.journal(id)
         positions = voided_by_retry(entries, outcome, instance.definition.kind)
-        void = []
+        added = tried_again(entries, self._clock())
         if positions:
-            last = max(entry.position for entry in entries)
-            void = [Entry("", VOID, positions, position=last + 1, at=self._clock())]
-        opened = await self._instances.reopen(id, void)
+            last = last_position([*entries, *added])
+            added.append(Entry("", VOID, positions, position=last + 1, at=self._clock()))
+        opened = await self._instances.reopen(id, added)
+        self._changed(opened)
+        return opened
+
+    async def skip(self, id: str, step: str) -> Instance:
+        """Give up on undoing a step that is stuck; durable on return.
+
+        The instance ends FAILED, or CANCELLED, once nothing else is stuck and a host has seen it.
+
+        Args:
+            step: Its name, or its path in the history.
+
+        Raises:
+            WorkflowStateError: No such step waits for a decision, or several do.
+        """
+        return await self._settle(id, step, SKIPPED)
+
+    async def force(self, id: str, step: str) -> Instance:
+        """Say that a step that is stuck was undone by hand; durable on return. As `skip`.
+
+        Raises:
+            WorkflowStateError: No such step waits for a decision, or several do.
+        """
+        return await self._settle(id, step, FORCED)
+
+    async def _settle(self, id: str, step: str, kind: str) -> Instance:
+        entry = settled_by(await self._entries(id), step, kind, self._clock())
+        opened = await self._instances.reopen(id, [entry])
         self._changed(opened)
         return opened
 

@@ -25,6 +25,8 @@ from lexigram_actors.errors import (
     NonDeterminismError,
     NotStorableError,
     PipelineExecutionError,
+    SagaError,
+    SagaStepError,
     StoreCorruptedError,
     WorkflowCancelledError,
     WorkflowFailedError,
@@ -48,6 +50,8 @@ FIELDS: Final = ("step_name", "reason", "path", "error_type", "recorded", "found
 LARGEST_INT: Final = 2**63 - 1
 
 OPTIONAL_FIELDS: Final = frozenset({"path", "error_type"})
+
+WITH_FIELDS: Final = (PipelineExecutionError, NotStorableError, SagaError)
 
 FAILURES_WITH_A_PATH: Final = (WorkflowStepError, WorkflowTimeoutError)
 
@@ -111,15 +115,23 @@ def _record_again(error: WorkflowFailedError) -> ErrorRecord:
 
 
 def _fields_of(error: LexigramError) -> dict[str, Any]:
-    names = FIELDS if isinstance(error, PipelineExecutionError | NotStorableError) else ()
+    names = FIELDS if isinstance(error, WITH_FIELDS) else ()
     found = {name: getattr(error, name, None) for name in names}
     fields: dict[str, Any] = {
         name: _text(value)
         for name, value in found.items()
         if isinstance(value, str) and (value or name not in OPTIONAL_FIELDS)
     }
+    if isinstance(error, SagaError):
+        fields |= _undos_of(error)
     paths = [] if "path" in error.details else paths_behind(error)
     return {**fields, "paths": paths} if paths else fields
+
+
+def _undos_of(error: SagaError) -> dict[str, Any]:
+    """Return what could not be undone, and why."""
+    why = {_text(step): _text(describe(e)) for step, e in error.compensation_errors.items()}
+    return {"uncompensated": [_text(s) for s in error.uncompensated], "compensation_errors": why}
 
 
 def paths_behind(error: BaseException) -> list[str]:
@@ -243,6 +255,17 @@ def _step_error(facts: Mapping[str, Any]) -> LexigramError:
     )
 
 
+def _saga_error(facts: Mapping[str, Any]) -> LexigramError:
+    left, why = facts.get("uncompensated"), facts.get("compensation_errors")
+    step = facts["step_name"]
+    errors = why.items() if isinstance(why, Mapping) else ()
+    return SagaError(
+        step,
+        compensation_errors={str(s): SagaStepError(str(s), str(text)) for s, text in errors},
+        uncompensated=[str(each) for each in left] if isinstance(left, list) else (),
+    )
+
+
 REBUILT: Final[
     Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], LexigramError]]]
 ] = {
@@ -259,6 +282,7 @@ REBUILT: Final[
         ("reason", "path"),
         lambda facts: NotStorableError(facts["reason"], path=facts["path"]),
     ),
+    SagaError.code: (("step_name",), _saga_error),
     WorkflowCancelledError.code: (
         ("reason",),
         lambda facts: WorkflowCancelledError(facts["reason"]),

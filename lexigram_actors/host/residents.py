@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, final
 
 import trio
@@ -31,6 +32,8 @@ class Resident:
         outcome: Set when it has ended.
         failure: Why the host could not go on with it, where that is the reason it was let go.
         is_supervised: Whether a supervisor of the caller's decides what follows a crash.
+        recorded: Status and note as the store has them, as far as is known here; `status` and
+            `note` are what it does now.
         wish: The mail that asked for its end, when it has come.
         spent: The `seq` of what was taken before it began again as new, and may still be on its way
             here.
@@ -39,6 +42,8 @@ class Resident:
     """
 
     __slots__ = (
+        "_is_taken_up",
+        "_marked",
         "_meanwhile",
         "failure",
         "fresh",
@@ -50,9 +55,11 @@ class Resident:
         "note",
         "nudged",
         "on_cancel",
+        "on_recorded",
         "on_status",
         "outcome",
         "put_away",
+        "recorded",
         "runnable",
         "spent",
         "status",
@@ -83,20 +90,34 @@ class Resident:
         self.spent: frozenset[int] = frozenset()
         self.on_status: Callable[[Resident, InstanceStatus], None] | None = None
         self.on_cancel: Callable[[Resident, Mail], None] | None = None
+        self.on_recorded: Callable[[Resident, InstanceStatus], None] | None = None
+        self.recorded = (instance.status, instance.note)
+        self._is_taken_up = False
+        self._marked: trio.Event | None = None  # while its status is written by itself
         self._meanwhile: list[Mail] = []
 
     # --- lives
+
+    def take_up(self, instance: Instance) -> None:
+        """Go on with it as it is recorded."""
+        self.instance = instance
+        if self._is_taken_up:  # a write may have been done though the store said that it failed
+            self.status_written(instance.status, instance.note)
+        self.recorded = (instance.status, instance.note)
+        self._is_taken_up = True
 
     def begin_life(self, journal: Journal, mail: list[Mail]) -> None:
         """Let a life begin: it gets what was wanted of it before, and meanwhile."""
         self.journal = journal
         journal.on_status = self._status_changed
+        journal.on_status_written = self.status_written
         if self.put_away:
             journal.suspend()
         arrived, self._meanwhile = self._meanwhile, []
         for each in (*mail, *arrived):
             self._hand_over(journal, each)
         self._status_changed()
+        self._save_status()  # the life before may have left it to this one
 
     def end_life(self) -> None:
         """Let mail wait for the next life."""
@@ -168,6 +189,8 @@ class Resident:
             return  # it will go on elsewhere, or later, as it is
         if journal.resumed is not None:
             self.set_status(InstanceStatus.PAUSED)
+        elif journal.undoing:
+            self.set_status(InstanceStatus.COMPENSATING)
         elif journal.waits and not journal.working:
             self.set_status(InstanceStatus.WAITING, next(iter(journal.waits.values())))
         else:
@@ -176,7 +199,57 @@ class Resident:
     @property
     def has_unsaved_status(self) -> bool:
         """Whether its status is to be written by itself."""
-        return self.journal is not None and self.journal.unsaved_status is not None
+        journal = self.journal
+        return (
+            journal is not None
+            and journal.unsaved_status is not None
+            and not journal.is_writing_status
+        )
+
+    def _save_status(self) -> None:
+        """Have the status written that is not recorded, nor to be written already."""
+        journal, status = self.journal, (self.status.value, self.note)
+        if journal is None or journal.stopping or journal.unsaved_status is not None:
+            return
+        if status != self.recorded and self.on_status is not None:
+            journal.unsaved_status = status
+            self.on_status(self, self.status.value)
+
+    @contextmanager
+    def marking(self, is_sure: Callable[[], bool]) -> Iterator[None]:
+        """Say that its status is written by itself in the block; recorded, where that succeeds.
+
+        Args:
+            is_sure: Says afterwards whether it is this host's for sure: else it was passed over.
+        """
+        journal = self.journal
+        assert journal is not None
+        assert journal.unsaved_status is not None
+        written = journal.unsaved_status
+        self._marked = trio.Event()
+        journal.is_writing_status = True
+        try:
+            yield
+        finally:
+            journal.is_writing_status = False
+            self._marked.set()
+            self._marked = None
+        if journal.failure is None and is_sure():
+            journal.status_written(written)
+
+    async def wait_marked(self) -> None:
+        """Wait until its status is not being written; no checkpoint where it is not."""
+        if self._marked is not None:
+            await self._marked.wait()
+
+    def status_written(self, status: InstanceStatus, note: str) -> None:
+        """Say that the store has this status now."""
+        (before, _), was = self.recorded, self.recorded
+        self.recorded = (status, note)
+        if self.recorded != was and self.on_recorded is not None:
+            self.on_recorded(self, before)
+        if self.has_unsaved_status and self.on_status is not None:
+            self.on_status(self, before)  # it has gone on meanwhile
 
     def set_status(self, status: InstanceStatus, note: str = "") -> None:
         """Say what the instance does."""

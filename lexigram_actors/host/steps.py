@@ -15,8 +15,9 @@ not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, final
 
@@ -158,20 +159,7 @@ async def attempted(journal: Journal, step: Step, attempt: int) -> Any:
     journal.working += 1
     tell_working(journal)
     try:
-        outcome = await within_timeout(step)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the attempt failed
-        outcome = Failure(sole_error(error))
-        if came_of_cancellation(error):
-            await give_way(f"step {step.path!r}", error)
-    except trio.Cancelled as cancelled:  # noqa: ASYNC103 - of this task, it is raised
-        if not is_stray(cancelled):
-            raise
-        outcome = Failure(stray_cancellation(f"step {step.name!r}"))
-    except BaseExceptionGroup as group:  # noqa: ASYNC103 - as above
-        passed = passing(group, f"step {step.name!r}")
-        if not is_stray(passed):
-            raise passed from None  # noqa: ASYNC104
-        outcome = Failure(stray_cancellation(f"step {step.name!r}"))
+        outcome = await guarded(partial(within_timeout, step), f"step {step.name!r}")
     finally:
         journal.working -= 1
         tell_working(journal)
@@ -185,6 +173,28 @@ async def attempted(journal: Journal, step: Step, attempt: int) -> Any:
     if isinstance(outcome, Err):
         return Failure(outcome.error)
     return outcome.value if isinstance(outcome, Ok) else outcome
+
+
+async def guarded(call: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """Return what a call returns; a `Failure` where it raised an error.
+
+    A cancellation passes, also where an error was raised on the way out of it.
+    """
+    try:
+        return await call()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the call failed
+        if came_of_cancellation(error):
+            await give_way(what, error)
+        return Failure(sole_error(error))
+    except trio.Cancelled as cancelled:  # noqa: ASYNC103 - of this task, it is raised
+        if not is_stray(cancelled):
+            raise
+        return Failure(stray_cancellation(what))
+    except BaseExceptionGroup as group:  # noqa: ASYNC103 - as above
+        passed = passing(group, what)
+        if not is_stray(passed):
+            raise passed from None  # noqa: ASYNC104
+        return Failure(stray_cancellation(what))
 
 
 async def within_timeout(step: Step) -> Any:

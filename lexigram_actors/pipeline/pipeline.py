@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final, final
 
 import trio
 
 from lexigram_actors.checks import given, number, require, text, whole
 from lexigram_actors.drawing import to_dot, to_mermaid
+from lexigram_actors.host.observing import OBSERVER
 from lexigram_actors.host.recorded import cache_in
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.pipeline.checkpoint import Checkpoint
@@ -159,11 +160,22 @@ class Pipeline:
                 hosted.record, self._name, self._version, run_id or hosted.place, hosted.place
             )
         elif self._cache is None or run_id is None:
-            return await self._run(context, fail_fast)
+            return await self._run_told(context, fail_fast)
         else:
             checkpoint = Checkpoint(self._cache, self._name, self._version, run_id)
         with checkpoint.claimed():
-            return await self._run(context, fail_fast, checkpoint)
+            return await self._run_told(context, fail_fast, checkpoint)
+
+    def _run_told(
+        self, context: PipelineContext, fail_fast: bool, checkpoint: Checkpoint | None = None
+    ) -> Awaitable[Result[PipelineContext, Exception]]:
+        """Run, and tell whoever observes."""
+        observer = OBSERVER.get()
+        if observer is None:
+            return self._run(context, fail_fast, checkpoint)
+        run_id = context.metadata["run_id"]
+        id = None if run_id == DEFAULT_RUN_ID else run_id
+        return observer.watch(id, self._name, self._run, context, fail_fast, checkpoint)
 
     async def _run(
         self, context: PipelineContext, fail_fast: bool, checkpoint: Checkpoint | None = None

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
+from lexigram_actors.invoking import PLAIN_TYPES
 from lexigram_actors.pipeline.attempts import error_of, late
 from lexigram_actors.pipeline.helpers import recover
 from lexigram_actors.pipeline.models import completed
 from lexigram_actors.pipeline.recording import Record
 from lexigram_actors.pipeline.tree import Node
-from lexigram_actors.pipeline.waiting import PLAIN_TYPES
 from lexigram_actors.result import Err, Ok
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from attrs import NOTHING, frozen
 
 from lexigram_actors.checks import given
 from lexigram_actors.errors.base import repr_of, sole_error
-from lexigram_actors.invoking import invoke
-from lexigram_actors.pipeline.waiting import PLAIN_TYPES
+from lexigram_actors.invoking import PLAIN_TYPES, invoke
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")

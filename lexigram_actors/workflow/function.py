@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from lexigram_actors.errors import WorkflowTimeoutError
 from lexigram_actors.host.cancelling import came_of_cancellation, passing
 from lexigram_actors.host.journal import VOID
+from lexigram_actors.host.observing import observed
 from lexigram_actors.host.outcomes import paths_behind
 from lexigram_actors.host.retrying import DEADLINE, RETRY, voided_by_function
 from lexigram_actors.host.seam import RunContext
@@ -73,7 +74,7 @@ class DurableFunction:
         a bug, and raised, as is `NonDeterminismError`. Cancelled, no task of it is left.
         """
         if context.journal is None:
-            return await self._run_alone(context)
+            return await observed(context.run_id, self.name, self._run_alone, context)
         journal = context.journal
         run = Run(journal, context.run_id, context.place, is_hosted=True)
         recorded = recorded_at(journal.entries, context.place)

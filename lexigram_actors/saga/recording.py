@@ -1,0 +1,202 @@
+"""Where the progress of a saga is recorded: nowhere, in a store of sagas, or in a journal.
+
+A ledger is told of what happened (`progress.news`) before the next thing begins. Cancelled
+meanwhile it writes all the same, within `WRITE_TIMEOUT` seconds, and lets the cancellation pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Any, Final, Protocol, TypeVar, final
+
+import trio
+
+from lexigram_actors.errors import NotStorableError, StoreError, describe
+from lexigram_actors.errors.base import sole_error
+from lexigram_actors.host.cancelling import passing
+from lexigram_actors.host.compensation import LEDGER
+from lexigram_actors.host.journal import Journal
+from lexigram_actors.host.seam import escaped
+from lexigram_actors.host.steps import key_of
+from lexigram_actors.saga.models import SagaState, SagaStoreProtocol
+from lexigram_actors.saga.progress import Progress, stored_version
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WRITE_TIMEOUT: Final = 30.0
+"""Seconds that a write may go on for after a cancellation."""
+
+MARK: Final = "#saga"
+"""Where in a journal stands what is of no single step."""
+
+
+class Ledger(Protocol):
+    """Records what happened.
+
+    Attributes:
+        journal: Of the instance that the saga is a part of; None where no host keeps it.
+    """
+
+    @property
+    def journal(self) -> Journal | None: ...
+
+    def now(self) -> float:
+        """Return wall time in unix seconds."""
+        ...
+
+    def key(self, step: str) -> str:
+        """Return the idempotency key of a step."""
+        ...
+
+    async def record(self, progress: Progress) -> None:
+        """Record the news; durable on return.
+
+        Raises:
+            StoreError: They are not, or it is not known.
+            NotStorableError: A result has no stored form; nothing was written.
+        """
+        ...
+
+
+@final
+class SagaLedger:
+    """Keeps a saga in a store of sagas, whole each time it is recorded.
+
+    Args:
+        is_lenient: Whether a store that fails is logged, and the saga goes on.
+    """
+
+    __slots__ = ("_id", "_lenient", "_lock", "_recorded", "_store", "_wanted")
+
+    journal: Journal | None = None
+
+    def __init__(self, store: SagaStoreProtocol, id: str, *, is_lenient: bool) -> None:
+        self._store = store
+        self._id = id
+        self._lenient = is_lenient
+        self._lock = trio.Lock()
+        self._wanted = self._recorded = 0
+
+    def now(self) -> float:
+        return time()
+
+    def key(self, step: str) -> str:
+        return f"{self._id}/{escaped(step)}"
+
+    async def load(self) -> tuple[int, str, dict[str, Any]] | None:
+        """Return the version, the state and the data that are stored; None: nothing."""
+        loaded = await self._ask(self._store.load, self._id, "read")
+        if loaded is None:
+            return None
+        state, data = loaded
+        return stored_version(data), state, data
+
+    async def record(self, progress: Progress) -> None:
+        """See `Ledger`. Several at a time share a write where they can."""
+        progress.news.clear()
+        self._wanted += 1
+        mine = self._wanted
+        try:
+            await self._write(progress, mine)
+        except trio.Cancelled:
+            with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
+                await self._write(progress, mine)
+            if scope.cancelled_caught:
+                logger.error(  # noqa: TRY400 - the cancellation is no news
+                    "saga %r: it may not be recorded how far it is: that took longer than %g s",
+                    self._id,
+                    WRITE_TIMEOUT,
+                )
+            raise
+
+    async def _write(self, progress: Progress, mine: int) -> None:
+        async with self._lock:
+            if self._recorded >= mine:
+                return
+            having = self._wanted
+            await self._save(progress.state, progress)
+            self._recorded = having
+
+    async def _save(self, state: SagaState, progress: Progress) -> None:
+        async def save(id: str) -> None:
+            await self._store.save(id, state, progress.as_data())
+
+        try:
+            await self._ask(save, self._id, "recorded")
+        except StoreError as error:
+            if not self._lenient:
+                raise
+            logger.warning("saga %r goes on, and is not recorded: %s", self._id, error)
+
+    async def _ask(self, ask: Callable[[str], Awaitable[T]], id: str, done: str) -> T:
+        try:
+            return await ask(id)
+        except (StoreError, NotStorableError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a store of the caller's, of any kind
+            failure = sole_error(error)
+        except BaseExceptionGroup as group:
+            raise passing(group, f"the store of saga {id!r}") from None  # noqa: ASYNC104
+        raise StoreError(
+            f"the progress of saga {id!r} cannot be {done}: {describe(failure)}",
+            hint="mend the store, and execute the saga again: what is recorded stands",
+            cause=failure,
+        ) from failure
+
+
+@final
+class JournalLedger:
+    """Keeps a saga in the journal of the instance that it is, or is a part of."""
+
+    __slots__ = ("_place", "journal")
+
+    def __init__(self, journal: Journal, place: str) -> None:
+        self.journal: Journal | None = journal
+        self._place = f"{place}/" if place else ""
+
+    def now(self) -> float:
+        return self._journal.clock()
+
+    @property
+    def _journal(self) -> Journal:
+        assert self.journal is not None
+        return self.journal
+
+    def path(self, step: str) -> str:
+        """Return where a step stands in the journal."""
+        return self._place + (escaped(step).replace("#", "%23") if step else MARK)
+
+    def key(self, step: str) -> str:
+        return key_of(self._journal, self.path(step))
+
+    def load(self, version: int) -> Progress:
+        """Return what is recorded."""
+        progress = Progress(version)
+        progress.epoch = self._journal.epoch
+        start = len(self._place)
+        for entry in self._journal.entries:
+            name = entry.path[start:]
+            if entry.kind not in LEDGER or not entry.path.startswith(self._place) or "/" in name:
+                continue
+            progress.apply(entry.kind, "" if name == MARK else unescaped(name), entry.value)
+        return progress
+
+    async def record(self, progress: Progress) -> None:
+        """See `Ledger`: one write, whatever the number of news."""
+        news, progress.news = progress.news, []
+        if not news:
+            return
+        *earlier, last = news
+        for kind, step, value in earlier:
+            self._journal.later(self.path(step), kind, value)
+        kind, step, value = last
+        await self._journal.append(self.path(step), kind, value)
+
+
+def unescaped(part: str) -> str:
+    """Return the name of a step of which this is the part of a path."""
+    return part.replace("%2F", "/").replace("%23", "#").replace("%25", "%")
