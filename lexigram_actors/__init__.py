@@ -11,6 +11,19 @@ from typing import Any, Final
 
 HOMES: Final = {
     "adapters": ("ProcessExecutor",),
+    "approval": (
+        "ApprovalChain",
+        "ApprovalDecision",
+        "ApprovalLevel",
+        "ApprovalOutcome",
+        "ApprovalPolicy",
+        "ApprovalQuestion",
+        "ApprovalStatus",
+        "LevelOutcome",
+        "OnExpiry",
+        "SeatOutcome",
+        "Verdict",
+    ),
     "breaker": (
         "BreakerStatistics",
         "CircuitBreaker",
@@ -141,15 +154,28 @@ HOMES: Final = {
         "WorkflowState",
         "emit_token",
     ),
-    "host.actors": ("run_actor", "run_supervised"),
+    "host.actors": (
+        "run_actor",
+        "run_supervised",
+    ),
     "host.handle": ("WorkflowHandle",),
     "host.history": ("HistoryEntry",),
     "host.host": ("WorkflowHost",),
     "host.journal": ("Journal",),
     "host.opening": ("open_host",),
-    "host.operator": ("InstanceTree", "Operator"),
-    "host.seam": ("Resumable", "RunContext", "Runnable"),
-    "host.steps": ("StepInfo", "current_step"),
+    "host.operator": (
+        "InstanceTree",
+        "Operator",
+    ),
+    "host.seam": (
+        "Resumable",
+        "RunContext",
+        "Runnable",
+    ),
+    "host.steps": (
+        "StepInfo",
+        "current_step",
+    ),
     "host.surroundings": ("Question",),
     "kernel": (
         "Actor",
@@ -176,6 +202,31 @@ HOMES: Final = {
         "Timer",
         "open_system",
     ),
+    "machine": (
+        "DatabaseStatePersistence",
+        "MachineEvent",
+        "State",
+        "StateMachine",
+        "StateMachineDefinition",
+        "StateMachineProtocol",
+        "StatePersistenceProtocol",
+        "StateTransitionRecord",
+        "StoreStatePersistence",
+        "Transition",
+        "current_event",
+    ),
+    "module": (
+        "ContainerRegistrarProtocol",
+        "ContainerResolverProtocol",
+        "DynamicModule",
+        "HealthCheckResult",
+        "HealthStatus",
+        "SvcsRegistrar",
+        "SvcsResolver",
+        "WorkflowModule",
+        "WorkflowProvider",
+        "for_lexigram",
+    ),
     "pipeline": (
         "ConditionalStep",
         "FunctionStep",
@@ -200,6 +251,31 @@ HOMES: Final = {
         "Result",
     ),
     "retry": ("RetryPolicy",),
+    "saga": (
+        "AbstractSaga",
+        "CacheSagaStore",
+        "MemorySagaStore",
+        "SagaContext",
+        "SagaRunnable",
+        "SagaState",
+        "SagaStep",
+        "SagaStoreProtocol",
+        "saga_step",
+    ),
+    "saga.content": (
+        "ContentAddressedSaga",
+        "ContentAddressedStage",
+    ),
+    "saga.content_keys": (
+        "ContentCheckpointEntry",
+        "ContentCheckpointKey",
+    ),
+    "saga.content_stores": (
+        "CacheContentCheckpointStore",
+        "ContentCheckpointStoreProtocol",
+        "DatabaseContentCheckpointStore",
+        "InMemoryContentCheckpointStore",
+    ),
     "storage": (
         "CacheBackendProtocol",
         "Codec",
@@ -215,11 +291,26 @@ HOMES: Final = {
         "Store",
         "open_store",
     ),
-    "workflow.context": ("Child", "WorkflowContext"),
+    "storage.database": (
+        "DatabaseProviderProtocol",
+        "QueryResult",
+    ),
+    "storage.sqlite.database": ("SQLiteDatabase",),
+    "workflow.context": (
+        "Child",
+        "WorkflowContext",
+    ),
     "workflow.decorators": ("workflow",),
-    "workflow.definition": ("WorkflowDefinition", "WorkflowInstance"),
+    "workflow.definition": (
+        "WorkflowDefinition",
+        "WorkflowInstance",
+    ),
     "workflow.function": ("DurableFunction",),
-    "workflow.scopes": ("Branch", "Parallel", "TimeLimit"),
+    "workflow.scopes": (
+        "Branch",
+        "Parallel",
+        "TimeLimit",
+    ),
 }
 """The public names by the module that they come from."""
 

@@ -4,6 +4,19 @@
 from lexigram_actors.adapters import (
     ProcessExecutor,
 )
+from lexigram_actors.approval import (
+    ApprovalChain,
+    ApprovalDecision,
+    ApprovalLevel,
+    ApprovalOutcome,
+    ApprovalPolicy,
+    ApprovalQuestion,
+    ApprovalStatus,
+    LevelOutcome,
+    OnExpiry,
+    SeatOutcome,
+    Verdict,
+)
 from lexigram_actors.breaker import (
     BreakerStatistics,
     CircuitBreaker,
@@ -134,16 +147,41 @@ from lexigram_actors.graph import (
     WorkflowState,
     emit_token,
 )
-from lexigram_actors.host.actors import run_actor, run_supervised
-from lexigram_actors.host.handle import WorkflowHandle
-from lexigram_actors.host.history import HistoryEntry
-from lexigram_actors.host.host import WorkflowHost
-from lexigram_actors.host.journal import Journal
-from lexigram_actors.host.opening import open_host
-from lexigram_actors.host.operator import InstanceTree, Operator
-from lexigram_actors.host.seam import Resumable, RunContext, Runnable
-from lexigram_actors.host.steps import StepInfo, current_step
-from lexigram_actors.host.surroundings import Question
+from lexigram_actors.host.actors import (
+    run_actor,
+    run_supervised,
+)
+from lexigram_actors.host.handle import (
+    WorkflowHandle,
+)
+from lexigram_actors.host.history import (
+    HistoryEntry,
+)
+from lexigram_actors.host.host import (
+    WorkflowHost,
+)
+from lexigram_actors.host.journal import (
+    Journal,
+)
+from lexigram_actors.host.opening import (
+    open_host,
+)
+from lexigram_actors.host.operator import (
+    InstanceTree,
+    Operator,
+)
+from lexigram_actors.host.seam import (
+    Resumable,
+    RunContext,
+    Runnable,
+)
+from lexigram_actors.host.steps import (
+    StepInfo,
+    current_step,
+)
+from lexigram_actors.host.surroundings import (
+    Question,
+)
 from lexigram_actors.kernel import (
     Actor,
     ActorContext,
@@ -168,6 +206,31 @@ from lexigram_actors.kernel import (
     SupervisorRef,
     Timer,
     open_system,
+)
+from lexigram_actors.machine import (
+    DatabaseStatePersistence,
+    MachineEvent,
+    State,
+    StateMachine,
+    StateMachineDefinition,
+    StateMachineProtocol,
+    StatePersistenceProtocol,
+    StateTransitionRecord,
+    StoreStatePersistence,
+    Transition,
+    current_event,
+)
+from lexigram_actors.module import (
+    ContainerRegistrarProtocol,
+    ContainerResolverProtocol,
+    DynamicModule,
+    HealthCheckResult,
+    HealthStatus,
+    SvcsRegistrar,
+    SvcsResolver,
+    WorkflowModule,
+    WorkflowProvider,
+    for_lexigram,
 )
 from lexigram_actors.pipeline import (
     ConditionalStep,
@@ -195,6 +258,31 @@ from lexigram_actors.result import (
 from lexigram_actors.retry import (
     RetryPolicy,
 )
+from lexigram_actors.saga import (
+    AbstractSaga,
+    CacheSagaStore,
+    MemorySagaStore,
+    SagaContext,
+    SagaRunnable,
+    SagaState,
+    SagaStep,
+    SagaStoreProtocol,
+    saga_step,
+)
+from lexigram_actors.saga.content import (
+    ContentAddressedSaga,
+    ContentAddressedStage,
+)
+from lexigram_actors.saga.content_keys import (
+    ContentCheckpointEntry,
+    ContentCheckpointKey,
+)
+from lexigram_actors.saga.content_stores import (
+    CacheContentCheckpointStore,
+    ContentCheckpointStoreProtocol,
+    DatabaseContentCheckpointStore,
+    InMemoryContentCheckpointStore,
+)
 from lexigram_actors.storage import (
     CacheBackendProtocol,
     Codec,
@@ -210,13 +298,35 @@ from lexigram_actors.storage import (
     Store,
     open_store,
 )
-from lexigram_actors.workflow.context import Child, WorkflowContext
-from lexigram_actors.workflow.decorators import workflow
-from lexigram_actors.workflow.definition import WorkflowDefinition, WorkflowInstance
-from lexigram_actors.workflow.function import DurableFunction
-from lexigram_actors.workflow.scopes import Branch, Parallel, TimeLimit
+from lexigram_actors.storage.database import (
+    DatabaseProviderProtocol,
+    QueryResult,
+)
+from lexigram_actors.storage.sqlite.database import (
+    SQLiteDatabase,
+)
+from lexigram_actors.workflow.context import (
+    Child,
+    WorkflowContext,
+)
+from lexigram_actors.workflow.decorators import (
+    workflow,
+)
+from lexigram_actors.workflow.definition import (
+    WorkflowDefinition,
+    WorkflowInstance,
+)
+from lexigram_actors.workflow.function import (
+    DurableFunction,
+)
+from lexigram_actors.workflow.scopes import (
+    Branch,
+    Parallel,
+    TimeLimit,
+)
 
 __all__ = [
+    "AbstractSaga",
     "AbstractWorkflowNode",
     "Actor",
     "ActorContext",
@@ -233,6 +343,13 @@ __all__ = [
     "AgentNode",
     "AgentProtocol",
     "AnswerInvalidError",
+    "ApprovalChain",
+    "ApprovalDecision",
+    "ApprovalLevel",
+    "ApprovalOutcome",
+    "ApprovalPolicy",
+    "ApprovalQuestion",
+    "ApprovalStatus",
     "AskTimeout",
     "AutoShutdown",
     "Backoff",
@@ -251,6 +368,8 @@ __all__ = [
     "BulkOperationTimeoutError",
     "BulkRun",
     "CacheBackendProtocol",
+    "CacheContentCheckpointStore",
+    "CacheSagaStore",
     "ChatMessage",
     "Child",
     "ChildCounts",
@@ -266,10 +385,21 @@ __all__ = [
     "ConditionalStep",
     "ConfigIssue",
     "ConfigurationError",
+    "ContainerRegistrarProtocol",
+    "ContainerResolverProtocol",
+    "ContentAddressedSaga",
+    "ContentAddressedStage",
+    "ContentCheckpointEntry",
+    "ContentCheckpointKey",
+    "ContentCheckpointStoreProtocol",
     "CycleDetectedError",
+    "DatabaseContentCheckpointStore",
+    "DatabaseProviderProtocol",
+    "DatabaseStatePersistence",
     "DeadLetter",
     "Definition",
     "DurableFunction",
+    "DynamicModule",
     "DynamicSupervisor",
     "Entry",
     "Environment",
@@ -288,10 +418,13 @@ __all__ = [
     "GraphStream",
     "GraphTimeoutError",
     "GraphValidationError",
+    "HealthCheckResult",
+    "HealthStatus",
     "HistoryEntry",
     "HookRegistry",
     "HumanInputRequiredError",
     "HumanNode",
+    "InMemoryContentCheckpointStore",
     "Instance",
     "InstanceStatus",
     "InstanceStore",
@@ -300,11 +433,14 @@ __all__ = [
     "LLMClientProtocol",
     "LLMNode",
     "LeaseLost",
+    "LevelOutcome",
     "LexigramError",
+    "MachineEvent",
     "Mail",
     "Mailbox",
     "MailboxFull",
     "MailboxStatistics",
+    "MemorySagaStore",
     "MemoryStore",
     "MissingExtraError",
     "NewInstance",
@@ -316,6 +452,7 @@ __all__ = [
     "NonDeterminismError",
     "NotStorableError",
     "Ok",
+    "OnExpiry",
     "Operator",
     "Overflow",
     "Parallel",
@@ -328,6 +465,7 @@ __all__ = [
     "PipelineStep",
     "PipelineStepError",
     "ProcessExecutor",
+    "QueryResult",
     "Question",
     "ResiliencePipelineProtocol",
     "ResilienceProtocol",
@@ -339,14 +477,27 @@ __all__ = [
     "RunContext",
     "RunFinished",
     "Runnable",
+    "SQLiteDatabase",
     "SQLiteStore",
+    "SagaContext",
     "SagaError",
+    "SagaRunnable",
+    "SagaState",
+    "SagaStep",
     "SagaStepError",
+    "SagaStoreProtocol",
     "SagaVersionMismatchError",
+    "SeatOutcome",
     "Send",
+    "State",
     "StateConcurrencyError",
     "StateConflictError",
     "StateError",
+    "StateMachine",
+    "StateMachineDefinition",
+    "StateMachineProtocol",
+    "StatePersistenceProtocol",
+    "StateTransitionRecord",
     "StateUpdated",
     "StepExecutionResult",
     "StepInfo",
@@ -354,12 +505,15 @@ __all__ = [
     "Store",
     "StoreCorruptedError",
     "StoreError",
+    "StoreStatePersistence",
     "StoreVersionError",
     "Strategy",
     "Subscription",
     "SubworkflowNode",
     "Supervisor",
     "SupervisorRef",
+    "SvcsRegistrar",
+    "SvcsResolver",
     "TaskExecutor",
     "ThreadExecutor",
     "TimeLimit",
@@ -369,7 +523,9 @@ __all__ = [
     "ToolNode",
     "ToolProtocol",
     "TransformPipe",
+    "Transition",
     "UnwrapError",
+    "Verdict",
     "WorkflowBuilder",
     "WorkflowCancelledError",
     "WorkflowCancelledEvent",
@@ -388,7 +544,9 @@ __all__ = [
     "WorkflowHandle",
     "WorkflowHost",
     "WorkflowInstance",
+    "WorkflowModule",
     "WorkflowNotFoundError",
+    "WorkflowProvider",
     "WorkflowPublished",
     "WorkflowRecordedEvent",
     "WorkflowRunner",
@@ -405,8 +563,10 @@ __all__ = [
     "bulk_map",
     "bulk_reduce",
     "conditional",
+    "current_event",
     "current_step",
     "emit_token",
+    "for_lexigram",
     "open_host",
     "open_store",
     "open_system",
@@ -414,6 +574,7 @@ __all__ = [
     "pipeline_step",
     "run_actor",
     "run_supervised",
+    "saga_step",
     "step",
     "workflow",
 ]

@@ -13,17 +13,21 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 
 EXPECTED = {
+    "approval_chain.py": "paid: 12000 EUR",
     "ask_a_person.py": "transfer-1, approved by Ada",
     "bulk_checksums.py": "1000 checksums of 1000 files",
     "bulk_processes.py": "files parsed in",
     "circuit_breaker_bulk.py": "0 of ",
+    "content_addressed.py": "translated 1 time for 4 reports",
     "counter.py": "messages accepted",
     "csv_pipeline.py": "4863 of 5000 orders cleaned",
+    "door_machine.py": "the door is closed after 4 transitions",
     "durable_order.py": "done more than once: ship",
     "fan_out.py": "merged in the order they were sent: True",
     "poison_items.py": "calls for ",
     "review_graph.py": "ran twice: none",
     "supervised_service.py": "2 actors at work",
+    "svcs_application.py": "the office closes after 1000 letters",
     "virtual_clock.py": "real time: under 5 s",
 }
 """What a line of the output holds, by file."""
