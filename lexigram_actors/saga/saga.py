@@ -32,6 +32,7 @@ from lexigram_actors.errors import (
 )
 from lexigram_actors.host.cancelling import passing
 from lexigram_actors.host.compensation import AGAIN, FORCED, SKIPPED
+from lexigram_actors.host.observing import OBSERVER
 from lexigram_actors.host.outcomes import recorded_error
 from lexigram_actors.host.recorded import claimed
 from lexigram_actors.host.seam import RunContext
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-UNFINISHED = (SagaState.PENDING, SagaState.RUNNING)
 
 Outcome = Result[None, SagaError]
 
@@ -245,14 +244,25 @@ class AbstractSaga(ABC, Generic[T]):
             return await self._go(self._execution(ledger))
 
     async def _go(self, execution: Execution) -> Outcome:
-        """Go on from wherever it is."""
-        state = self._progress.state
-        if state is SagaState.COMPENSATING:
-            await execution.take_up()
-        elif state in UNFINISHED or (state is SagaState.FAILED and self._is_past_pivot()):
-            await self._forward(execution)
-        else:
+        """Go on from wherever it is, and tell whoever observes."""
+        if self.state is SagaState.COMPLETED or (
+            self.state is SagaState.FAILED and not self._is_past_pivot()
+        ):
             await self._record_marks(execution)
+            return self._outcome()
+        observer = OBSERVER.get()
+        if observer is None:
+            return await self._go_on(execution)
+        return await observer.watch(self.get_id(), type(self).__name__, self._go_on, execution)
+
+    async def _go_on(self, execution: Execution) -> Outcome:
+        if self.state is SagaState.COMPENSATING:
+            await execution.take_up()
+        else:
+            await self._forward(execution)
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
         return Ok(None) if self.state is SagaState.COMPLETED else Err(self._error())
 
     async def _record_marks(self, execution: Execution) -> None:
