@@ -162,6 +162,10 @@ HOMES: Final = {
     "host.history": ("HistoryEntry",),
     "host.host": ("WorkflowHost",),
     "host.journal": ("Journal",),
+    "host.observing": (
+        "Observer",
+        "observing",
+    ),
     "host.opening": ("open_host",),
     "host.operator": (
         "InstanceTree",

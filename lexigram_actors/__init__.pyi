@@ -163,6 +163,10 @@ from lexigram_actors.host.host import (
 from lexigram_actors.host.journal import (
     Journal,
 )
+from lexigram_actors.host.observing import (
+    Observer,
+    observing,
+)
 from lexigram_actors.host.opening import (
     open_host,
 )
@@ -451,6 +455,7 @@ __all__ = [
     "NodeType",
     "NonDeterminismError",
     "NotStorableError",
+    "Observer",
     "Ok",
     "OnExpiry",
     "Operator",
@@ -567,6 +572,7 @@ __all__ = [
     "current_step",
     "emit_token",
     "for_lexigram",
+    "observing",
     "open_host",
     "open_store",
     "open_system",

@@ -28,6 +28,7 @@ EXPECTED = {
     "review_graph.py": "ran twice: none",
     "supervised_service.py": "2 actors at work",
     "svcs_application.py": "the office closes after 1000 letters",
+    "watch_with_hooks.py": "alarms: chair",
     "virtual_clock.py": "real time: under 5 s",
 }
 """What a line of the output holds, by file."""
