@@ -88,7 +88,7 @@ def settled_by(entries: Sequence[Entry], step: str, kind: str, at: float) -> Ent
         WorkflowStateError: No such step is stuck, or several are.
     """
     stuck = stuck_in(standing(entries))
-    part = escaped(step)
+    part = escaped(step).replace("#", "%23")
     found = [path for path in stuck if path == step or path.rpartition("/")[2] == part]
     if len(found) != 1:
         known = ", ".join(map(repr, stuck)) or "none"

@@ -236,7 +236,7 @@ class WorkflowProvider:
     def _questions(self) -> list[Question]:
         sagas = self.saga_store
         # What a saga store of ours needs is what the cache below it needs.
-        below = getattr(sagas, "_cache", None) if isinstance(sagas, CacheSagaStore) else sagas
+        below = sagas.cache if isinstance(sagas, CacheSagaStore) else sagas
         in_memory = isinstance(sagas, MemorySagaStore)
         questions = [
             Question(

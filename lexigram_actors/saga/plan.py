@@ -93,10 +93,11 @@ class Plan:
                 raise name_taken(step.name)
             taken[step.name] = step
         else:
-            named = {step.name: step for step in stage}
+            named: dict[str, SagaStep] = {}
             for step in stage:
-                if step.name in taken or named[step.name] is not step:
+                if step.name in taken or step.name in named:
                     raise name_taken(step.name)
+                named[step.name] = step
             taken.update(named)
         self.stages.append(stage)
         self.pivots += [step.name for step in stage if step.pivot]

@@ -6,8 +6,9 @@ instance: `Progress.note` is both what happens now and what is read again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, cast, final
 
 from lexigram_actors.errors import StoreCorruptedError
 from lexigram_actors.host.compensation import (
@@ -195,21 +196,69 @@ def progress_from(state: str, data: Mapping[str, Any]) -> Progress:
     progress = Progress(stored_version(data))
     try:
         progress.state = SagaState(state)
-        progress.epoch = int(data.get("epoch", 0))
-        deadline = data.get("deadline")
-        progress.deadline = None if deadline is None else float(deadline)
-        progress.done = {str(name): result for name, result in data.get("done", ())}
-        for name in ("undone", "in_doubt", "skipped", "again"):
-            setattr(progress, name, dict.fromkeys(map(str, data.get(name, ()))))
-        progress.stuck = dict(data.get("stuck", {}))
-        failure = data.get("failure")
-        if failure is not None:
-            progress.failure = {"step": str(failure["step"]), "error": dict(failure["error"])}
-        undoing = data.get("undoing")
-        progress.undoing = None if undoing is None else str(undoing)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged(repr(error)) from error
+    except ValueError as error:
+        raise damaged(f"{state!r:.80} is no state") from error
+    progress.epoch = taken(data, "epoch", 0, is_count)
+    progress.deadline = taken(data, "deadline", None, is_time)
+    progress.done = dict(taken(data, "done", [], are_results))
+    for names in ("undone", "in_doubt", "skipped", "again"):
+        setattr(progress, names, dict.fromkeys(taken(data, names, [], are_names)))
+    progress.stuck = dict(taken(data, "stuck", {}, are_stuck))
+    progress.failure = taken(data, "failure", None, is_failure)
+    progress.undoing = taken(data, "undoing", None, is_name)
     return progress
+
+
+def taken(data: Mapping[str, Any], name: str, default: Any, fits: Callable[[Any], bool]) -> Any:
+    """Return a part of what is stored; what is left out has not happened.
+
+    Raises:
+        StoreCorruptedError: It is not what stands there.
+    """
+    value = data.get(name, default)
+    if not fits(value):
+        raise damaged(f"its {name!r} is {value!r:.80}")
+    return value
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def is_time(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and isfinite(cast("float", value)))
+
+
+def is_name(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+def are_results(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str)
+        for each in value
+    )
+
+
+def are_stuck(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(why, Mapping)
+        and isinstance(why.get("error"), Mapping | None)
+        for name, why in value.items()
+    )
+
+
+def is_failure(value: object) -> bool:
+    return value is None or (
+        isinstance(value, Mapping)
+        and isinstance(value.get("step"), str)
+        and isinstance(value.get("error"), Mapping)
+    )
 
 
 def damaged(problem: str) -> StoreCorruptedError:

@@ -89,7 +89,7 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
         The step whose undo failed at its first attempt, and with what; None: all is undone.
     """
     progress, steps = execution.progress, execution.steps
-    undone, left_alone = progress.undone, progress.left
+    undone, left_alone, errors = progress.undone, progress.left, execution.errors
     clock = trio.lowlevel.current_clock().current_time
     now = clock()
     slack = SLACK if clock() > now else 0.0
@@ -109,7 +109,7 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
                     timeout, serves_until = step.compensation_timeout, now + slack
                     scope.deadline = now + timeout + slack
                 is_plain = step.calls.compensation is Way.PLAIN
-                value = undo() if is_plain else undo(execution.context_for(step, 1, "/undo"))
+                value = undo() if is_plain else undo(execution.context_for(step, 1, "#undo"))
                 kind = type(value)
                 if kind is CoroutineType or (kind not in PLAIN_TYPES and isawaitable(value)):
                     value = await value
@@ -117,6 +117,8 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
                 if kind is Err:
                     return step, value.error
                 undone[name] = None
+                if errors:
+                    errors.pop(name, None)
                 left -= 1
                 if not left or perf_counter() > turn_ends:
                     await trio.lowlevel.checkpoint()

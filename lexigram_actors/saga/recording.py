@@ -21,7 +21,7 @@ from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import escaped
 from lexigram_actors.host.steps import key_of
 from lexigram_actors.saga.models import SagaState, SagaStoreProtocol
-from lexigram_actors.saga.progress import Progress, stored_version
+from lexigram_actors.saga.progress import Progress, damaged, stored_version
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,15 @@ class Ledger(Protocol):
 
     Attributes:
         journal: Of the instance that the saga is a part of; None where no host keeps it.
+        lock: Held from what happened to its record, where all is written at once: a result that
+            cannot be stored must be the only news there is. None: each thing is written by itself.
     """
 
     @property
     def journal(self) -> Journal | None: ...
+
+    @property
+    def lock(self) -> trio.Lock | None: ...
 
     def now(self) -> float:
         """Return wall time in unix seconds."""
@@ -70,7 +75,7 @@ class SagaLedger:
         is_lenient: Whether a store that fails is logged, and the saga goes on.
     """
 
-    __slots__ = ("_id", "_lenient", "_lock", "_recorded", "_store", "_wanted")
+    __slots__ = ("_id", "_lenient", "_store", "lock")
 
     journal: Journal | None = None
 
@@ -78,33 +83,32 @@ class SagaLedger:
         self._store = store
         self._id = id
         self._lenient = is_lenient
-        self._lock = trio.Lock()
-        self._wanted = self._recorded = 0
+        self.lock: trio.Lock | None = trio.Lock()
 
     def now(self) -> float:
         return time()
 
     def key(self, step: str) -> str:
-        return f"{self._id}/{escaped(step)}"
+        return key_of_step(self._id, step)
 
     async def load(self) -> tuple[int, str, dict[str, Any]] | None:
         """Return the version, the state and the data that are stored; None: nothing."""
         loaded = await self._ask(self._store.load, self._id, "read")
         if loaded is None:
             return None
+        if not isinstance(loaded, tuple | list) or len(loaded) != 2:
+            raise damaged(f"what is stored of {self._id!r} is no state with its data")
         state, data = loaded
         return stored_version(data), state, data
 
     async def record(self, progress: Progress) -> None:
-        """See `Ledger`. Several at a time share a write where they can."""
+        """See `Ledger`."""
         progress.news.clear()
-        self._wanted += 1
-        mine = self._wanted
         try:
-            await self._write(progress, mine)
+            await self._save(progress.state, progress)
         except trio.Cancelled:
             with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
-                await self._write(progress, mine)
+                await self._save(progress.state, progress)
             if scope.cancelled_caught:
                 logger.error(  # noqa: TRY400 - the cancellation is no news
                     "saga %r: it may not be recorded how far it is: that took longer than %g s",
@@ -112,14 +116,6 @@ class SagaLedger:
                     WRITE_TIMEOUT,
                 )
             raise
-
-    async def _write(self, progress: Progress, mine: int) -> None:
-        async with self._lock:
-            if self._recorded >= mine:
-                return
-            having = self._wanted
-            await self._save(progress.state, progress)
-            self._recorded = having
 
     async def _save(self, state: SagaState, progress: Progress) -> None:
         async def save(id: str) -> None:
@@ -154,6 +150,8 @@ class JournalLedger:
 
     __slots__ = ("_place", "journal")
 
+    lock: trio.Lock | None = None
+
     def __init__(self, journal: Journal, place: str) -> None:
         self.journal: Journal | None = journal
         self._place = f"{place}/" if place else ""
@@ -168,7 +166,7 @@ class JournalLedger:
 
     def path(self, step: str) -> str:
         """Return where a step stands in the journal."""
-        return self._place + (escaped(step).replace("#", "%23") if step else MARK)
+        return self._place + (part_of(step) if step else MARK)
 
     def key(self, step: str) -> str:
         return key_of(self._journal, self.path(step))
@@ -195,6 +193,16 @@ class JournalLedger:
             self._journal.later(self.path(step), kind, value)
         kind, step, value = last
         await self._journal.append(self.path(step), kind, value)
+
+
+def key_of_step(saga_id: str, step: str) -> str:
+    """Return the idempotency key of a step of a saga that is no part of an instance."""
+    return f"{escaped(saga_id)}/{part_of(step)}"
+
+
+def part_of(name: str) -> str:
+    """Return the name of a step as one part of a path, that is no mark."""
+    return escaped(name).replace("#", "%23")
 
 
 def unescaped(part: str) -> str:

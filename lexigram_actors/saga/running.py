@@ -41,16 +41,17 @@ from lexigram_actors.host.compensation import (
 )
 from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.outcomes import error_record
-from lexigram_actors.host.seam import RunContext, Runnable, escaped
+from lexigram_actors.host.seam import RunContext, Runnable
 from lexigram_actors.host.steps import Failure, guarded
 from lexigram_actors.invoking import invoke
+from lexigram_actors.kernel.pacing import Pacer
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.saga.calling import LATE, late, limited
 from lexigram_actors.saga.models import SagaContext, SagaState, SagaStep, Way, way_of
 from lexigram_actors.saga.plan import Backward, Park, Plan, Probe, Stage, Undo
 from lexigram_actors.saga.progress import Progress
 from lexigram_actors.saga.quick import sprint, undo_row
-from lexigram_actors.saga.recording import Ledger
+from lexigram_actors.saga.recording import Ledger, key_of_step
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +210,10 @@ class Execution:
         stages = iter(self._plan.ahead(self.progress))
         if self._ledger is None:
             return await self._unrecorded(stages)
+        pacer = Pacer()
         for stage in stages:
+            if pacer.due():
+                await trio.lowlevel.checkpoint()
             self.current = stage[0].name
             stop = await self._may_begin()
             if stop is None:
@@ -358,16 +362,30 @@ class Execution:
         if self._ledger is None:
             progress.done[name] = result
             return None
+        lock = None if self._halted is None else self._ledger.lock
+        if lock is None:
+            return await self._recorded(self._ledger, step, result)
+        with trio.CancelScope(shield=True):  # it is done, and nobody knows of it yet
+            await lock.acquire()
+        try:
+            return await self._recorded(self._ledger, step, result)
+        finally:
+            lock.release()
+
+    async def _recorded(
+        self, ledger: Ledger, step: SagaStep, result: object
+    ) -> NotStorableError | None:
+        progress, name = self.progress, step.name
         progress.note(DONE, name, {"value": result})
         is_last = len(progress.done) >= len(self._plan.steps)
         if is_last and self._plan.steps.keys() <= progress.done.keys():
             progress.state = SagaState.COMPLETED
         try:
-            await self._ledger.record(progress)
+            await ledger.record(progress)
         except NotStorableError as error:
             progress.state = SagaState.RUNNING
             progress.note(DONE, name, {"value": None})
-            await self._ledger.record(progress)
+            await ledger.record(progress)
             return error
         return None
 
@@ -391,7 +409,7 @@ class Execution:
 
     def _key(self, step: SagaStep) -> str:
         if self._ledger is None:
-            return f"{self.saga_id}/{escaped(step.name)}"
+            return key_of_step(self.saga_id, step.name)
         return self._ledger.key(step.name)
 
     async def _at_work(self, fn: Callable[..., Any], *args: Any) -> Any:
@@ -517,7 +535,7 @@ class Execution:
             if attempt > 1:
                 await self._pause(step)
             await self._may_go_on()
-            call = self._call_of(step, step.compensation, step.calls.compensation, attempt, "/undo")
+            call = self._call_of(step, step.compensation, step.calls.compensation, attempt, "#undo")
             error = await self._failure_of(step, call, "the undo of ")
             if error is None:
                 return None
@@ -541,7 +559,7 @@ class Execution:
     async def _probe(self, step: SagaStep) -> bool | None:
         """Ask whether a step happened; None where that cannot be said."""
         await self._may_go_on()
-        call = self._call_of(step, step.probe, way_of(step.probe), 1, "/probe")
+        call = self._call_of(step, step.probe, way_of(step.probe), 1, "#probe")
         answer: list[object] = []
 
         async def ask() -> Any:

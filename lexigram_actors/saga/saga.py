@@ -15,7 +15,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import trio
 
@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NOT_KNOWN: Final = object()
+
 Outcome = Result[None, SagaError]
 
 
@@ -68,7 +70,8 @@ class Busy:
         saga = self._saga
         if saga._store is not None:
             id = saga.get_id()
-            self._claim = claimed(saga._store, f"saga/{id}", f"saga {id!r}", id)
+            owner = getattr(saga._store, "cache", saga._store)
+            self._claim = claimed(owner, f"saga/{id}", f"saga {id!r}", id)
             self._claim.__enter__()
         saga._is_busy = True
 
@@ -132,7 +135,7 @@ class AbstractSaga(ABC, Generic[T]):
         self._plan = Plan(in_doubt)
         self._progress = Progress(self.VERSION)
         self._is_busy = False
-        self._failure: object = None  # the error of this execution, whole
+        self._failure: object = NOT_KNOWN  # the error of this execution, whole
         self.compensation_errors: dict[str, Exception] = {}
 
     # --- who it is ----------------------------------------------------------------------------
@@ -304,7 +307,7 @@ class AbstractSaga(ABC, Generic[T]):
     def _error(self) -> SagaError:
         """Return why it failed."""
         failure = self._progress.failure or {"step": "", "error": {"message": "it failed"}}
-        cause = recorded_error(failure["error"]) if self._failure is None else self._failure
+        cause = recorded_error(failure["error"]) if self._failure is NOT_KNOWN else self._failure
         return SagaError(
             failure["step"],
             cause,
@@ -423,6 +426,7 @@ class AbstractSaga(ABC, Generic[T]):
     def _ledger(self) -> SagaLedger | None:
         if self._store is None:
             return None
+        self._progress.version = self.get_version()
         return SagaLedger(self._store, self.get_id(), is_lenient=self._lenient)
 
     def _execution(
@@ -476,7 +480,7 @@ class AbstractSaga(ABC, Generic[T]):
                 stored.note(FORCED, name)
         self._progress = stored
         if known.failure is None or known.failure != stored.failure:
-            self._failure = None
+            self._failure = NOT_KNOWN
         for name in list(self.compensation_errors):
             if name not in stored.stuck:
                 del self.compensation_errors[name]

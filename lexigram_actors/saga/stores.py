@@ -6,7 +6,7 @@ from copy import deepcopy
 from hashlib import sha256
 from typing import Any, final
 
-from lexigram_actors.errors import StoreCorruptedError
+from lexigram_actors.errors import NotStorableError, StoreCorruptedError, describe
 from lexigram_actors.host.recorded import cache_in
 from lexigram_actors.result import Err, Result
 from lexigram_actors.saga.models import SagaState, SagaStoreProtocol
@@ -21,8 +21,16 @@ class MemorySagaStore:
         self._sagas: dict[str, tuple[SagaState, dict[str, Any]]] = {}
 
     async def save(self, saga_id: str, state: SagaState, data: dict[str, Any]) -> None:
-        """Keep it."""
-        self._sagas[saga_id] = (SagaState(state), deepcopy(data))
+        """Keep it.
+
+        Raises:
+            NotStorableError: A result cannot be copied; nothing was kept.
+        """
+        try:
+            kept = deepcopy(data)
+        except Exception as error:
+            raise NotStorableError(f"it cannot be copied: {describe(error)}") from error
+        self._sagas[saga_id] = (SagaState(state), kept)
 
     async def load(self, saga_id: str) -> tuple[SagaState, dict[str, Any]] | None:
         """Return a copy of what is kept."""
@@ -40,6 +48,9 @@ class CacheSagaStore:
     Args:
         cache: A `Store` of `open_store`, or any `CacheBackendProtocol`.
 
+    Attributes:
+        cache: Where they are.
+
     Raises:
         TypeError: It is neither.
     """
@@ -48,7 +59,7 @@ class CacheSagaStore:
         found = cache_in(cache)
         if found is None:
             raise TypeError(f"expected a store or a cache, not {type(cache).__name__}")
-        self._cache = found
+        self.cache = found
 
     async def save(self, saga_id: str, state: SagaState, data: dict[str, Any]) -> None:
         """Keep it.
@@ -57,7 +68,7 @@ class CacheSagaStore:
             NotStorableError: A result has no stored form.
             StoreError: The store cannot do it.
         """
-        done(await self._cache.set(key_of(saga_id), {"state": str(state), **data}))
+        done(await self.cache.set(key_of(saga_id), {"state": str(state), **data}))
 
     async def load(self, saga_id: str) -> tuple[SagaState, dict[str, Any]] | None:
         """Return what is kept.
@@ -65,7 +76,7 @@ class CacheSagaStore:
         Raises:
             StoreError: The store cannot read it.
         """
-        data = done(await self._cache.get(key_of(saga_id)))
+        data = done(await self.cache.get(key_of(saga_id)))
         if data is None:
             return None
         try:
@@ -80,7 +91,7 @@ class CacheSagaStore:
         Raises:
             StoreError: The store cannot do it.
         """
-        done(await self._cache.delete(key_of(saga_id)))
+        done(await self.cache.delete(key_of(saga_id)))
 
 
 def key_of(saga_id: str) -> str:
