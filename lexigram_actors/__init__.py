@@ -266,20 +266,16 @@ HOMES: Final = {
         "SagaStoreProtocol",
         "saga_step",
     ),
-    "saga.content": (
-        "ContentAddressedSaga",
-        "ContentAddressedStage",
-    ),
+    "saga.content": ("ContentAddressedSaga",),
+    "saga.content_cache": ("CacheContentCheckpointStore",),
+    "saga.content_database": ("DatabaseContentCheckpointStore",),
     "saga.content_keys": (
         "ContentCheckpointEntry",
         "ContentCheckpointKey",
     ),
-    "saga.content_stores": (
-        "CacheContentCheckpointStore",
-        "ContentCheckpointStoreProtocol",
-        "DatabaseContentCheckpointStore",
-        "InMemoryContentCheckpointStore",
-    ),
+    "saga.content_memory": ("InMemoryContentCheckpointStore",),
+    "saga.content_stages": ("ContentAddressedStage",),
+    "saga.content_stores": ("ContentCheckpointStoreProtocol",),
     "storage": (
         "CacheBackendProtocol",
         "Codec",

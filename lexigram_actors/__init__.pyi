@@ -273,20 +273,16 @@ from lexigram_actors.saga import (
     SagaStoreProtocol,
     saga_step,
 )
-from lexigram_actors.saga.content import (
-    ContentAddressedSaga,
-    ContentAddressedStage,
-)
+from lexigram_actors.saga.content import ContentAddressedSaga
+from lexigram_actors.saga.content_cache import CacheContentCheckpointStore
+from lexigram_actors.saga.content_database import DatabaseContentCheckpointStore
 from lexigram_actors.saga.content_keys import (
     ContentCheckpointEntry,
     ContentCheckpointKey,
 )
-from lexigram_actors.saga.content_stores import (
-    CacheContentCheckpointStore,
-    ContentCheckpointStoreProtocol,
-    DatabaseContentCheckpointStore,
-    InMemoryContentCheckpointStore,
-)
+from lexigram_actors.saga.content_memory import InMemoryContentCheckpointStore
+from lexigram_actors.saga.content_stages import ContentAddressedStage
+from lexigram_actors.saga.content_stores import ContentCheckpointStoreProtocol
 from lexigram_actors.storage import (
     CacheBackendProtocol,
     Codec,

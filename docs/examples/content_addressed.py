@@ -18,9 +18,12 @@ from typing import Any
 
 import trio
 
-from lexigram_actors import Err
-from lexigram_actors.saga.content import ContentAddressedSaga, ContentAddressedStage
-from lexigram_actors.saga.content_stores import DatabaseContentCheckpointStore
+from lexigram_actors import (
+    ContentAddressedSaga,
+    ContentAddressedStage,
+    DatabaseContentCheckpointStore,
+    Err,
+)
 from lexigram_actors.storage.sqlite.database import SQLiteDatabase
 
 RAN: Counter[str] = Counter()

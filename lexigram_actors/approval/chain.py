@@ -322,10 +322,11 @@ class ApprovalChain:
         return decided(asker, now, said, at)
 
     def _brought_back(self, paused: Mapping[str, Any]) -> Course:
-        if not isinstance(paused, Mapping) or paused.get("approval") != self._name:
+        facts = paused if isinstance(paused, Mapping) else {}
+        version = facts.get("version")
+        if facts.get("approval") != self._name or type(version) is not int:
             raise WorkflowStateError(f"this is no state of a paused run of {self._name!r}")
-        version = paused.get("version")
-        if type(version) is int and version != self._version:
+        if version != self._version:
             raise WorkflowVersionMismatchError(self._name, version, self._version)
         try:
             return Course.from_data(paused)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final, final
+from unicodedata import is_normalized
 
 from attrs import field, frozen
 
@@ -26,14 +27,15 @@ Roles = Mapping[str, People] | Callable[[str, Any], People]
 def name_problem(name: object) -> str | None:
     """Return what is wrong with a name; None: nothing.
 
-    Names become parts of the ids of questions, which people read, and of paths in a journal.
+    Names become parts of the ids of questions, which people read, and of paths in a journal. One
+    that is written in two ways would be two people, of whom one may decide for the other.
     """
     fits = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
-    if fits and name == str(name).strip():
+    if fits and name == str(name).strip() and is_normalized("NFC", str(name)):
         return None
     return (
         f"{given(name)} is no name: that is text of 1 to {LONGEST_NAME} characters, all of them "
-        "printable, and no blanks around"
+        "printable, in Unicode's form NFC, and no blanks around"
     )
 
 

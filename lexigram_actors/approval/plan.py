@@ -24,7 +24,7 @@ from lexigram_actors.approval.levels import (
 )
 from lexigram_actors.approval.models import OnExpiry, tuple_of
 from lexigram_actors.checks import given
-from lexigram_actors.errors import ConfigurationError
+from lexigram_actors.errors import ConfigurationError, text_of
 
 PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -259,5 +259,5 @@ def text_of_prompt(
 
 def shown(value: object) -> str:
     """Return a value as a prompt shows it: cut where it is long."""
-    text = str(value)
+    text = text_of(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}\u2026"

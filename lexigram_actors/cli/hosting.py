@@ -114,7 +114,7 @@ def load_runnable(target: str) -> Runnable:
         raise TargetError(
             f"{name} is a {type(found).__name__}, and nothing that a host can run.",
             hint="a function with @workflow above it, a pipeline, a graph's engine or "
-            "runner.as_runnable(), operation.as_runnable(...)",
+            "runner.as_runnable(), operation.as_runnable(...), a saga class's as_runnable()",
             cause=problem,
         ) from problem
 
@@ -187,10 +187,7 @@ def _tell_ended(terminal: Terminal, wanted: Wanted, ended: Ended) -> int:
         error = ended.outcome.unwrap_err()
         if isinstance(error, LexigramError):  # what is recorded comes back as nothing else
             print_error(terminal.err, error)
-    next_step = None
-    if ended.status in RETRIABLE and wanted.is_kept:
-        retry = command_line("retry", wanted.id, store=wanted.store)
-        next_step = f"to try again: {retry} && {wanted.command}"
+    next_step = next_after(ended.status, wanted) if wanted.is_kept else None
     _tell_next(terminal, next_step)
     terminal.emit(
         {
@@ -202,6 +199,17 @@ def _tell_ended(terminal: Terminal, wanted: Wanted, ended: Ended) -> int:
         }
     )
     return code
+
+
+def next_after(status: InstanceStatus, wanted: Wanted) -> str | None:
+    """Return the command that is for a person to give next; None: there is none."""
+    if status is InstanceStatus.COMPENSATION_STUCK:
+        show = command_line("show", wanted.id, store=wanted.store)
+        return f"to see what is not undone, and how to decide: {show}"
+    if status not in RETRIABLE:
+        return None
+    retry = command_line("retry", wanted.id, store=wanted.store)
+    return f"to try again: {retry} && {wanted.command}"
 
 
 def _tell_next(terminal: Terminal, next_step: str | None) -> None:

@@ -234,6 +234,8 @@ def _add_changing(app: App, terminal: Terminal) -> None:
     async def retry(id: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
         """Let a failed instance go on from where it failed. What succeeded does not run again.
 
+        Undos that are stuck are tried again, also those that are not safe to run twice.
+
         Args:
             id: The instance.
             store: The store that the hosts use.
@@ -242,6 +244,40 @@ def _add_changing(app: App, terminal: Terminal) -> None:
         from lexigram_actors.cli.instances import run_retry
 
         return await run_retry(store, id, terminal)
+
+    @app.command
+    async def skip(id: Text, step: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
+        """Give up on undoing a step of an instance that is `compensation_stuck`.
+
+        What the step did stays done. The decision is recorded on return, and cannot be taken back.
+        The next host that sees it ends the instance, or leaves it stuck where another step is: that
+        one is decided on then. Exit code 3: no such step waits for a decision now.
+
+        Args:
+            id: The instance.
+            step: The step, as `show` names it.
+            store: The store that the hosts use.
+            as_json: Print one JSON object, and nothing else, to standard output.
+        """
+        from lexigram_actors.cli.instances import run_skip
+
+        return await run_skip(store, id, step, terminal)
+
+    @app.command
+    async def force(id: Text, step: Text, /, *, store: StoreUrl, as_json: Json = False) -> int:
+        """Say that a step of an instance that is `compensation_stuck` was undone by hand.
+
+        Nothing is called for it: undo the step first. As `skip` otherwise.
+
+        Args:
+            id: The instance.
+            step: The step, as `show` names it.
+            store: The store that the hosts use.
+            as_json: Print one JSON object, and nothing else, to standard output.
+        """
+        from lexigram_actors.cli.instances import run_force
+
+        return await run_force(store, id, step, terminal)
 
     @app.command
     async def fork(

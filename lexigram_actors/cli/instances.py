@@ -19,16 +19,21 @@ from lexigram_actors.cli.showing import (
     print_history,
     print_instances,
     print_questions,
+    print_stuck,
     question_facts,
     say,
+    stuck_facts,
     time_text,
     tree_instances,
     tree_lines,
     value_text,
 )
 from lexigram_actors.cli.stores import command_line, opened, parse_value
+from lexigram_actors.host.compensation import stuck_in
+from lexigram_actors.host.journal import standing
 from lexigram_actors.host.operator import InstanceTree, Operator
-from lexigram_actors.storage.instances import Instance, InstanceStatus, Mail
+from lexigram_actors.storage.instances import RETRIABLE, Instance, InstanceStatus, Mail
+from lexigram_actors.storage.ports import Store
 
 POLL = 0.2
 """Seconds between two looks at an instance whose end is waited for."""
@@ -91,6 +96,8 @@ async def run_show(store: str, id: str, limit: int, terminal: Terminal) -> int:
         outcome = await operator.outcome(id)
         questions = await operator.questions(id)
         history = await operator.history(id)
+        is_stuck = instance.status is InstanceStatus.COMPENSATION_STUCK
+        stuck = await stuck_steps(open_one, id) if is_stuck else {}
     left_out = max(0, len(history) - limit)
     facts = _facts_for_people(instance, given)
     if outcome is not None:
@@ -99,7 +106,8 @@ async def run_show(store: str, id: str, limit: int, terminal: Terminal) -> int:
     terminal.show(lambda out: print_questions(out, questions))
     if history:
         terminal.show(lambda out: print_history(out, history[left_out:], left_out))
-    hints = hints_for(instance, [each.id for each in questions], store)
+    terminal.show(lambda out: print_stuck(out, stuck))
+    hints = hints_for(instance, [each.id for each in questions], store, stuck=list(stuck))
     for hint in hints:
         terminal.show(partial(say, line=hint))
     terminal.emit(
@@ -109,6 +117,7 @@ async def run_show(store: str, id: str, limit: int, terminal: Terminal) -> int:
             "input": given,
             "outcome": outcome_facts(outcome),
             "questions": [question_facts(each) for each in questions],
+            "stuck": [stuck_facts(step, why) for step, why in stuck.items()],
             "journal": [entry_facts(each) for each in history[left_out:]],
             "journal_left_out": left_out,
             "next": hints,
@@ -135,10 +144,18 @@ def _facts_for_people(instance: Instance, given: Any) -> list[tuple[str, str]]:
     return [*facts, ("input", value_text(given))]
 
 
-def hints_for(instance: Instance, questions: Sequence[str], store: str) -> list[str]:
+async def stuck_steps(store: Store, id: str) -> dict[str, Any]:
+    """Return the steps that could not be undone, by path, with what is recorded of why."""
+    return stuck_in(standing(await store.instances.journal(id)))
+
+
+def hints_for(
+    instance: Instance, questions: Sequence[str], store: str, *, stuck: Sequence[str] = ()
+) -> list[str]:
     """Return the commands with which an instance may be helped on."""
-    if instance.status in (InstanceStatus.FAILED, InstanceStatus.COMPENSATION_STUCK):
-        return [f"to try again: {command_line('retry', instance.id, store=store)}"]
+    if instance.status in RETRIABLE:
+        again = f"to try again: {command_line('retry', instance.id, store=store)}"
+        return [again, *(line for step in stuck for line in decisions(instance.id, step, store))]
     if instance.status is InstanceStatus.PAUSED:
         return [f"to go on: {command_line('resume', instance.id, store=store)}"]
     if len(questions) == 1:
@@ -147,6 +164,14 @@ def hints_for(instance: Instance, questions: Sequence[str], store: str) -> list[
         "to answer: "
         + command_line("answer", instance.id, "VALUE", "--question", question, store=store)
         for question in questions
+    ]
+
+
+def decisions(id: str, step: str, store: str) -> list[str]:
+    """Return the commands with which a person settles a step that is stuck."""
+    return [
+        f"to leave it done: {command_line('skip', id, step, store=store)}",
+        f"once it is undone by hand: {command_line('force', id, step, store=store)}",
     ]
 
 
@@ -289,6 +314,32 @@ async def run_retry(store: str, id: str, terminal: Terminal) -> int:
     return _tell_pending(terminal, instance)
 
 
+async def run_skip(store: str, id: str, step: str, terminal: Terminal) -> int:
+    """Give up on undoing a step that is stuck."""
+    async with opened(store) as open_one:
+        instance = await Operator(open_one).skip(id, step)
+        left = await stuck_steps(open_one, id)
+    return _tell_settled(terminal, instance, list(left))
+
+
+async def run_force(store: str, id: str, step: str, terminal: Terminal) -> int:
+    """Say that a step that is stuck was undone by hand."""
+    async with opened(store) as open_one:
+        instance = await Operator(open_one).force(id, step)
+        left = await stuck_steps(open_one, id)
+    return _tell_settled(terminal, instance, list(left))
+
+
+def _tell_settled(terminal: Terminal, instance: Instance, left: list[str]) -> int:
+    line = pending_text(instance)
+    if left:
+        line += f", and then waits for a decision on: {', '.join(map(one_line, left))}"
+    terminal.show(partial(say, line=line))
+    facts = {"instance": instance_facts(instance), "stuck": left}
+    terminal.emit({"exit_code": EXIT_OK, **facts})
+    return EXIT_OK
+
+
 async def run_fork(
     store: str, id: str, new_id: str | None, step: str | None, terminal: Terminal
 ) -> int:
@@ -299,11 +350,17 @@ async def run_fork(
 
 
 def _tell_pending(terminal: Terminal, instance: Instance) -> int:
-    line = f"{one_line(instance.id)} is {instance.status.value}; the next host that runs "
-    line += f"{definition_text(instance)} takes it up"
-    terminal.show(partial(say, line=line))
+    terminal.show(partial(say, line=pending_text(instance)))
     terminal.emit({"exit_code": EXIT_OK, "instance": instance_facts(instance)})
     return EXIT_OK
+
+
+def pending_text(instance: Instance) -> str:
+    """Say when an instance goes on."""
+    return (
+        f"{one_line(instance.id)} is {instance.status.value}; the next host that runs "
+        f"{definition_text(instance)} takes it up"
+    )
 
 
 async def run_delete(store: str, id: str, terminal: Terminal) -> int:

@@ -5,7 +5,7 @@ steer the terminal, on one line, and cut where it is long.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,17 @@ def entry_facts(entry: HistoryEntry) -> dict[str, Any]:
     }
 
 
+def stuck_facts(step: str, why: Any) -> dict[str, Any]:
+    """Return why a step could not be undone as plain values."""
+    recorded = why if isinstance(why, Mapping) else {}
+    error = recorded.get("error")
+    return {
+        "step": step,
+        "reason": str(recorded.get("reason", "")),
+        "error": str(error.get("message", "")) if isinstance(error, Mapping) else None,
+    }
+
+
 def outcome_facts(outcome: Result[Any, Exception] | None) -> dict[str, Any] | None:
     """Return how an instance ended as plain values: `{"ok": ...}` or `{"error": {...}}`."""
     if outcome is None:
@@ -190,6 +201,14 @@ def print_questions(console: "Console", questions: Sequence[Question]) -> None:
             say(console, f"  expects {value_text(question.schema)}")
         if question.expires_at is not None:
             say(console, f"  until {time_text(question.expires_at)}")
+
+
+def print_stuck(console: "Console", stuck: Mapping[str, Any]) -> None:
+    """Print the steps that could not be undone, and why."""
+    for step, why in stuck.items():
+        facts = stuck_facts(step, why)
+        error = "" if facts["error"] is None else f": {facts['error']}"
+        say(console, f"not undone {one_line(step)!r}: {one_line(facts['reason'] + error)}")
 
 
 def plain_table(*columns: str) -> "Table":

@@ -57,7 +57,7 @@ LEDGER: Final = frozenset(
     }
 )
 
-SETTLING: Final = frozenset({AGAIN, UNDONE, SKIPPED, FORCED})
+SETTLING: Final = frozenset({UNDONE, SKIPPED, FORCED})
 """After which a step is stuck no more."""
 
 
@@ -89,7 +89,8 @@ def settled_by(entries: Sequence[Entry], step: str, kind: str, at: float) -> Ent
     """
     stuck = stuck_in(standing(entries))
     part = escaped(step).replace("#", "%23")
-    found = [path for path in stuck if path == step or path.rpartition("/")[2] == part]
+    named = [path for path in stuck if path.rpartition("/")[2] == part]
+    found = [step] if step in stuck else named
     if len(found) != 1:
         known = ", ".join(map(repr, stuck)) or "none"
         raise WorkflowStateError(

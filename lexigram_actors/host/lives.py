@@ -121,6 +121,8 @@ class Crashed:
     """It raised what it should not have."""
 
     error: Exception
+    parked: Ended
+    """How it ends where that was too often."""
 
 
 @final
@@ -192,8 +194,9 @@ async def live(services: Services, resident: Resident) -> None:
             allowed, recent = record_restart(recent, now, policy.max_restarts, policy.period)
             tell_crash(services, resident, end.error, delay if allowed else None)
             if not allowed:
-                await finish(services, resident, Ended(InstanceStatus.FAILED, Err(end.error)))
-                return
+                if await finish(services, resident, end.parked):
+                    return
+                continue
         else:
             logger.warning("instance %r: %s; again in %g s", resident.id, end.error, delay)
         await resident.wait_nudged(delay)
@@ -255,7 +258,19 @@ async def next_end(services: Services, resident: Resident) -> End:
     finally:
         resident.end_life()
     end = judge(journal, result, raised)
+    if isinstance(end, Again) and stuck_in(journal.entries):
+        end = Ended(InstanceStatus.FAILED, Err(cannot_begin_again(journal)), journal.unwritten)
+    if isinstance(end, Crashed):
+        return evolve(end, parked=left_to_a_person(journal, resident, end.parked))
     return left_to_a_person(journal, resident, end) if isinstance(end, Ended) else end
+
+
+def cannot_begin_again(journal: Journal) -> WorkflowStateError:
+    """Return the error of an instance that would leave behind what a person has to look after."""
+    return WorkflowStateError(
+        f"instance {journal.id!r} cannot begin again as new: something of it is not undone",
+        hint="retry, skip or force what is stuck; then it goes on",
+    )
 
 
 def left_to_a_person(journal: Journal, resident: Resident, ended: Ended) -> Ended:
@@ -341,7 +356,7 @@ def judge(journal: Journal, result: Outcome | None, raised: BaseException | None
             return Ended(InstanceStatus.FAILED, Err(error), unwritten)
         if isinstance(error, StoreError) and not isinstance(error, StoreCorruptedError):
             return Hindered(error)  # of the host, say, that could not begin a child
-        return Crashed(error)
+        return Crashed(error, Ended(InstanceStatus.FAILED, Err(error), unwritten))
     assert result is not None
     status = InstanceStatus.COMPLETED if result.is_ok() else InstanceStatus.FAILED
     return Ended(status, result, unwritten)
@@ -380,7 +395,8 @@ async def finish(services: Services, resident: Resident, ended: Ended) -> bool:
             break
         except NotStorableError as error:
             if ended.result.is_ok():
-                ended = Ended(InstanceStatus.FAILED, Err(error), ended.unwritten)
+                status = ended.status if ended.note else InstanceStatus.FAILED
+                ended = evolve(ended, status=status, result=Err(error))
             elif ended.unwritten:  # an error can be stored: it is one of these
                 ended = evolve(ended, unwritten=())
             else:

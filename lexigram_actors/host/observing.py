@@ -102,7 +102,7 @@ class Pump:
             logger.warning("hooks are slow: %d payloads wait for them", len(self._queue))
             self._most *= 10
 
-    async def run(self) -> None:
+    async def work(self) -> None:
         """Call hooks until it is closed and nothing waits any more."""
         OBSERVER.set(None)  # a hook that runs something is not told of that
         try:
@@ -151,7 +151,7 @@ async def pumping(pump: Pump, drain: float) -> AsyncIterator[None]:
     """
     manager = trio.open_nursery()
     nursery = await manager.__aenter__()
-    nursery.start_soon(pump.run, name="hooks")
+    nursery.start_soon(pump.work, name="hooks")
     error: BaseException | None = None
     try:
         yield

@@ -261,8 +261,9 @@ class Operator:
         instance = await self.find(id)
         outcome = await self._instances.outcome(id)
         entries = await self._instances.journal(id)
-        positions = voided_by_retry(entries, outcome, instance.definition.kind)
         added = tried_again(entries, self._clock())
+        stuck = [entry.path for entry in added]
+        positions = voided_by_retry(entries, outcome, instance.definition.kind, stuck)
         if positions:
             last = last_position([*entries, *added])
             added.append(Entry("", VOID, positions, position=last + 1, at=self._clock()))

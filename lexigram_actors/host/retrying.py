@@ -50,7 +50,9 @@ NOT_FAILED_THERE: Final = frozenset({NonDeterminismError.code, NotStorableError.
 """Errors that name a path at which what is recorded is right, or none of the instance at all."""
 
 
-def voided_by_retry(entries: Sequence[Entry], outcome: object, kind: str) -> list[int]:
+def voided_by_retry(
+    entries: Sequence[Entry], outcome: object, kind: str, stuck: Iterable[str] = ()
+) -> list[int]:
     """Return the positions of what is taken back where an operator retries an instance.
 
     None where the outcome names no path: the instance was ended by something that is not recorded,
@@ -58,9 +60,12 @@ def voided_by_retry(entries: Sequence[Entry], outcome: object, kind: str) -> lis
 
     Args:
         kind: Of the definition.
+        stuck: Paths of steps whose undo is tried again: what their sagas ended with is taken back,
+            also where that was handled.
     """
     past = Past(entries, is_sequential=kind == WORKFLOW)
-    return past.taken_back(failed_paths(outcome), is_called_again=True)
+    sagas = {path.rpartition("/")[0] for path in stuck} - {""}
+    return past.taken_back([*failed_paths(outcome), *sagas], is_called_again=True)
 
 
 def voided_by_function(entries: Sequence[Entry], place: str, failed: Iterable[str]) -> list[int]:

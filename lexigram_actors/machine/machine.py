@@ -15,6 +15,7 @@ from lexigram_actors.errors import (
     StateError,
     StoreError,
 )
+from lexigram_actors.host.observing import OBSERVER
 from lexigram_actors.machine.history import Position, replayed
 from lexigram_actors.machine.models import (
     State,
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 RECOVER: Final = "call recover() to see where the machine stands, then decide"
 
+UNNAMED: Final = "machine"
+"""What a machine without an id is called towards those who observe."""
+
 
 @final
 class StateMachine:
@@ -38,7 +42,8 @@ class StateMachine:
     transition's `guard`, the old state's `on_exit`, the new one's `on_enter` (from here on
     `current_state` is the new one), `on_transition(event, target)`, and the write. Where one of
     these fails, or is cancelled, state and version are what they were; what a hook has done outside
-    is not undone.
+    is not undone. Each transition that was made is told of inside `observing`: a
+    `WorkflowStateTransitionedHook`, with the machine's id as the `workflow_id`.
 
     Args:
         states: All of them; each name once.
@@ -123,6 +128,7 @@ class StateMachine:
                 raise
             finally:
                 self._move = None
+            self._tell_of_move(before.state)
             return self._current
 
     async def recover(self, machine_id: str | None = None) -> str:
@@ -213,6 +219,11 @@ class StateMachine:
                 f"known of machine {self._id!r}",
                 hint="mend the store, then call recover()",
             )
+
+    def _tell_of_move(self, source: str) -> None:
+        observer = OBSERVER.get()
+        if observer is not None:
+            observer.transitioned(self._id or UNNAMED, source, self._current)
 
     def _stand(self, position: Position) -> None:
         self._current, self._version = position

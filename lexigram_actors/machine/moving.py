@@ -51,7 +51,7 @@ async def called(event: str, source: str, hook: Callable[..., Any], *args: Any) 
 
 @final
 class Move:
-    """A transition or recovery under way, and who makes it."""
+    """A transition under way, and who makes it."""
 
     __slots__ = ("_outer", "_task")
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, final
-
-import trio
 
 from lexigram_actors.errors import (
     ConfigurationError,
     StateConcurrencyError,
     StoreCorruptedError,
+    StoreError,
+    describe,
 )
 from lexigram_actors.machine.models import StateTransitionRecord
 from lexigram_actors.storage.database import DatabaseProviderProtocol, is_identifier
 from lexigram_actors.storage.keys import check_key
+from lexigram_actors.storage.tables import Tables
 
 # DOUBLE PRECISION: a REAL of PostgreSQL has not the digits of a time.
 TABLE: Final = """
@@ -47,6 +49,10 @@ class DatabaseStatePersistence:
     Several processes may use one table. What `append_transition` has returned for is as durable as
     a commit of the database.
 
+    Move machines outside of transactions of your own in the same database. What one of those rolls
+    back is gone from under the machine, which is refused until it recovers; and a task that moves
+    the machine outside may have to wait for the transaction, and that for the machine.
+
     Args:
         provider: The database, connected.
         table_name: Letters, digits and underscores.
@@ -70,9 +76,8 @@ class DatabaseStatePersistence:
             )
         self._provider = provider
         self._table = table_name
+        self._tables = Tables(provider, TABLE.format(table=table_name))
         self._clock = clock
-        self._lock = trio.Lock()
-        self._is_ready = False
 
     async def append_transition(
         self, machine_id: str, from_state: str, event: str, to_state: str, expected_version: int
@@ -84,7 +89,8 @@ class DatabaseStatePersistence:
         Raises:
             StateConcurrencyError: The machine has another version; nothing was written.
             NotStorableError: No database can keep one of the names; nothing was written.
-            Exception: What the provider raised, where nothing is recorded, or that is not known.
+            Exception: What the provider raised, where nothing is recorded, or that is not known; a
+                `StoreError` for a `RuntimeError`, which would say that somebody else was first.
         """
         row: dict[str, Any] = {
             "machine_id": machine_id,
@@ -97,24 +103,32 @@ class DatabaseStatePersistence:
         }
         for name in ("machine_id", "from_state", "event", "to_state"):
             check_key(row[name], what=name)
-        await self._make_ready()
-        failure: Exception | None = None
-        try:
-            async with self._provider.transaction():
-                actual = await self._version_of(machine_id)
-                if actual == expected_version:
-                    await self._provider.execute_insert(self._table, row)
-        except Exception as error:  # noqa: BLE001 - what it means is read from the table
-            failure = error
-        if failure is not None:
-            if await self._is_written(row):
-                return expected_version + 1
-            actual = await self._version_of(machine_id)
-            if actual == expected_version:
-                raise failure
+        with store_errors():
+            actual, failure = await self._append(row)
         if actual != expected_version:
             raise StateConcurrencyError(event, from_state, expected_version, actual, cause=failure)
         return expected_version + 1
+
+    async def _append(self, row: Mapping[str, Any]) -> tuple[int, Exception | None]:
+        """Write a row, if its turn has come; return the version before it, and what failed."""
+        machine_id, expected = row["machine_id"], row["version"] - 1
+        await self._tables.make()
+        failure: Exception
+        try:
+            async with self._provider.transaction():
+                actual = await self._version_of(machine_id)
+                if actual == expected:
+                    await self._provider.execute_insert(self._table, row)
+        except Exception as error:  # noqa: BLE001 - what it means is read from the table
+            failure = error
+        else:
+            return actual, None
+        if await self._is_written(row):
+            return expected, failure
+        actual = await self._version_of(machine_id)
+        if actual == expected:
+            raise failure
+        return actual, failure
 
     async def load_transitions(self, machine_id: str) -> list[StateTransitionRecord]:
         """Return what was recorded of a machine, by version.
@@ -122,7 +136,6 @@ class DatabaseStatePersistence:
         Raises:
             StoreCorruptedError: There is something else in the columns.
         """
-        await self._make_ready()
         rows = await self._rows(
             f"SELECT {COLUMNS} FROM {self._table} WHERE machine_id = ? ORDER BY version",  # noqa: S608
             machine_id,
@@ -131,7 +144,6 @@ class DatabaseStatePersistence:
 
     async def get_current_version(self, machine_id: str) -> int:
         """Return the version of the last transition; 0 when there is none."""
-        await self._make_ready()
         return await self._version_of(machine_id)
 
     async def _version_of(self, machine_id: str) -> int:
@@ -152,17 +164,17 @@ class DatabaseStatePersistence:
         return bool(rows) and rows[0]["token"] == row["token"]
 
     async def _rows(self, sql: str, *params: Any) -> list[Mapping[str, Any]]:
-        found = await self._provider.execute_query(sql, list(params))
+        found = await self._tables.using(self._provider.execute_query, sql, list(params))
         return list(found.rows)
 
-    async def _make_ready(self) -> None:
-        """Make the table, once."""
-        if self._is_ready:
-            return
-        async with self._lock:
-            if not self._is_ready:
-                await self._provider.execute(TABLE.format(table=self._table))
-                self._is_ready = True
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Raise a `RuntimeError` of a provider as a `StoreError`: it is no refusal of a persistence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise StoreError(f"the database failed: {describe(error)}", cause=error) from error
 
 
 def record_in(row: Mapping[str, Any]) -> StateTransitionRecord:

@@ -25,11 +25,17 @@ ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(?:.*@)?\S*", re.IGNORECASE 
 AT: Final = re.compile(r"\S*@\S*")
 
 ASSIGNED: Final = re.compile(
-    r"""([\w-]*(?:passw|pwd|secret|token|api_?key|credential)[\w-]*)(["']?\s*[:=]\s*)"""
-    r"""("[^"]*"|'[^']*'|[^\s,;}&]+)""",
-    re.IGNORECASE,
+    r"""([\w-]*(?:passw|passphrase|pwd|secret|token|credential|signature
+            |(?:api|access|account|private|shared)[_-]?key)[\w-]*
+        |\b(?:pass|auth|authorization|sig))
+        (["']?\s*[:=]\s*)
+        (?:(?:bearer|basic)\s+)?
+        (?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;}&]+)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 """A name that tells of a secret, and what it is set to."""
+
+BEARER: Final = re.compile(r"\b(bearer)\s+\S+", re.IGNORECASE)
 
 
 def reason(error: object) -> str:
@@ -44,6 +50,7 @@ def without_secrets(text: str) -> str:
     """Return the text with addresses and passwords left out."""
     text = ADDRESS.sub(r"\1:...", text)
     text = ASSIGNED.sub(r"\1\2...", text)
+    text = BEARER.sub(r"\1 ...", text)
     return AT.sub("...", text)
 
 

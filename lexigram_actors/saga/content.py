@@ -22,80 +22,31 @@ every failure and every crash of an unrecorded saga begin from nothing.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeGuard, final
+from typing import Any, Literal
 
-import attrs
 import trio
 
 from lexigram_actors.checks import given
-from lexigram_actors.errors import ConfigurationError, NotStorableError, SagaStepError
-from lexigram_actors.errors.base import describe
+from lexigram_actors.errors import ConfigurationError, SagaStepError, describe
 from lexigram_actors.invoking import as_result, invoke
 from lexigram_actors.result import Err, Ok, Result
-from lexigram_actors.saga.content_keys import (
-    ContentCheckpointEntry,
-    ContentCheckpointKey,
-    check_name,
-    digest_of,
+from lexigram_actors.saga.content_checkpoints import StageCheckpoints
+from lexigram_actors.saga.content_keys import ContentCheckpointKey, check_name, digest_of
+from lexigram_actors.saga.content_records import (
+    hashes_of,
+    is_mine,
+    is_record,
+    outputs_of,
+    record_of,
+    recorded_key,
 )
+from lexigram_actors.saga.content_stages import ContentAddressedStage
 from lexigram_actors.saga.content_stores import ContentCheckpointStoreProtocol
 from lexigram_actors.saga.models import SagaContext, SagaState, SagaStep
 from lexigram_actors.saga.saga import AbstractSaga
 from lexigram_actors.storage.codec import Codec
-
-logger = logging.getLogger(__name__)
-
-KEEPING_TIMEOUT: Final = 30.0
-"""Seconds that keeping an output may take; it is not cut off, since the stage has run."""
-
-EVICTIONS: Final = 3
-"""Attempts to evict an entry before the undo behind it counts as failed."""
-
-
-@final
-@attrs.frozen(eq=False)
-class ContentAddressedStage:
-    """One stage: what runs, and what besides its inputs decides the output.
-
-    Args:
-        stage_id: Its name, and under which the stages behind it find its output.
-        handler: Takes the inputs, one dict; returns the output, or a `Result` of it. Sync or async.
-        handler_version: Change it with whatever changes the output: the entries of other versions
-            are then passed over.
-        config_affecting_output: What else the output depends on, as a model's name; storable.
-        compensation: Takes the output, and undoes the stage. Not called where the output came from
-            the store. None: there is nothing to undo.
-
-    The others are those of a `SagaStep`. With `idempotent`, a stage that was cut off while it ran
-    is undone, too. `probe()` says whether such a stage happened; it is asked wherever there is one.
-    `compensation` gets None where the output is not known: of a stage that was cut off, and after a
-    crash of one whose output the saga's store could not take.
-    """
-
-    stage_id: str
-    handler: Callable[[dict[str, Any]], Any]
-    handler_version: str
-    config_affecting_output: Mapping[str, Any] = attrs.field(factory=dict)
-    compensation: Callable[[Any], Any] | None = None
-    max_retries: int = attrs.field(default=3, kw_only=True)
-    retry_delay: float = attrs.field(default=1.0, kw_only=True)
-    idempotent: bool = attrs.field(default=False, kw_only=True)
-    timeout: float | None = attrs.field(default=None, kw_only=True)
-    compensation_timeout: float = attrs.field(default=30.0, kw_only=True)
-    compensation_attempts: int = attrs.field(default=3, kw_only=True)
-    probe: Callable[[], Any] | None = attrs.field(default=None, kw_only=True)
-    pivot: bool = attrs.field(default=False, kw_only=True)
-
-    def __attrs_post_init__(self) -> None:
-        check_name("stage_id", self.stage_id)
-        check_name("handler_version", self.handler_version)
-        for what in (self.handler, self.compensation, self.probe):
-            if not callable(what) and (what is not None or what is self.handler):
-                raise TypeError(f"{what!r} of stage {self.stage_id!r} cannot be called")
 
 
 class ContentAddressedSaga(AbstractSaga[Any]):
@@ -150,9 +101,9 @@ class ContentAddressedSaga(AbstractSaga[Any]):
         # In doubt is asked of `happened` below, which knows more than the settings can say.
         super().__init__(store, timeout=timeout, in_doubt="probe", on_store_error=on_store_error)
         self.saga_id = saga_id
-        self.checkpoint_store = checkpoint_store
         self.tenant_id = tenant_id
         self.codec = codec or getattr(checkpoint_store, "codec", None) or Codec()
+        self.checkpoints = StageCheckpoints(saga_id, checkpoint_store, tenant_id, self.codec)
         self.inputs = dict(inputs or {})
         self.looked_up: set[str] = set()
         self.begun: set[str] = set()
@@ -195,7 +146,7 @@ class ContentAddressedSaga(AbstractSaga[Any]):
                 f"the stage {stage.stage_id!r} has the name of an input: stages behind it could "
                 "not tell them apart"
             )
-        self.key_of(stage, {})
+        self.checkpoints.key_of(stage, {})
         self.add_step(self.step_of(stage))
         self.stage_ids.append(stage.stage_id)
 
@@ -236,15 +187,15 @@ class ContentAddressedSaga(AbstractSaga[Any]):
             SagaStepError: The stage failed, or the checkpoint store could not be read; its cause
                 is what with.
         """
-        key = self.key_of(stage, inputs)
-        found = await self.find(stage, key)
+        key = self.checkpoints.key_of(stage, inputs)
+        found = await self.checkpoints.find(stage, key)
         if found is not None:
             return found.output
         outcome = await self.call(stage, inputs)
         if isinstance(outcome, Err):
             cause = outcome.error
             raise SagaStepError(stage.stage_id, describe(cause), cause)
-        await self.keep(stage, key, outcome.value, {})
+        await self.checkpoints.keep(stage, key, outcome.value, {})
         return outcome.value
 
     # --- forward
@@ -255,12 +206,12 @@ class ContentAddressedSaga(AbstractSaga[Any]):
             self.begun.add(stage.stage_id)  # it may have been under way when a process died
         self.looked_up.add(stage.stage_id)
         inputs = self.inputs_of(stage, context.results)
-        key = self.key_or_none(stage, inputs)
+        key = self.checkpoints.key_or_none(stage, inputs)
         earlier = self.record_here(stage, key)
         if earlier is not None:
             await trio.lowlevel.checkpoint()
             return Ok(earlier)
-        found = None if key is None else await self.find(stage, key)
+        found = None if key is None else await self.checkpoints.find(stage, key)
         if found is not None:
             record = record_of(found.output, is_mine(found, context), key)
             self.records[stage.stage_id] = record
@@ -271,7 +222,7 @@ class ContentAddressedSaga(AbstractSaga[Any]):
         record = self.records[stage.stage_id] = record_of(outcome.value, True, key)
         if key is not None:
             mark = {"saga": self.saga_id, "run": context.idempotency_key, "epoch": context.epoch}
-            await self.keep(stage, key, outcome.value, mark)
+            await self.checkpoints.keep(stage, key, outcome.value, mark)
         return Ok(record)
 
     def inputs_of(self, stage: ContentAddressedStage, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,66 +258,6 @@ class ContentAddressedSaga(AbstractSaga[Any]):
             self.begun.discard(stage.stage_id)
         return outcome
 
-    async def find(
-        self, stage: ContentAddressedStage, key: ContentCheckpointKey
-    ) -> ContentCheckpointEntry | None:
-        """Return the entry of a key.
-
-        Raises:
-            SagaStepError: The store could not say, or what it has is damaged.
-        """
-        try:
-            return await self.checkpoint_store.get(key)
-        except Exception as error:
-            raise SagaStepError(
-                stage.stage_id, f"its checkpoint cannot be read: {describe(error)}", error
-            ) from error
-
-    async def keep(
-        self,
-        stage: ContentAddressedStage,
-        key: ContentCheckpointKey,
-        output: Any,
-        mark: dict[str, Any],
-    ) -> None:
-        """Put an output into the store; what hinders that is logged, for the stage has run.
-
-        Not cut off by a cancellation: the step would be in doubt, though all of it is known.
-        """
-        with trio.move_on_after(KEEPING_TIMEOUT, shield=True) as scope:
-            try:
-                size = len(self.codec.dumps(output))
-                entry = ContentCheckpointEntry(
-                    output, datetime.now(UTC), stage.handler_version, size, mark
-                )
-                await self.checkpoint_store.set(key, entry)
-            except Exception as error:  # noqa: BLE001 - of any store of the caller's
-                self.log_unkept(stage, describe(error))
-        if scope.cancelled_caught:
-            self.log_unkept(stage, f"no answer within {KEEPING_TIMEOUT:g} seconds")
-
-    def key_of(
-        self, stage: ContentAddressedStage, inputs: Mapping[str, Any]
-    ) -> ContentCheckpointKey:
-        return ContentCheckpointKey.compute(
-            stage.stage_id,
-            self.tenant_id,
-            dict(inputs),
-            stage.handler_version,
-            dict(stage.config_affecting_output),
-            codec=self.codec,
-        )
-
-    def key_or_none(
-        self, stage: ContentAddressedStage, inputs: Mapping[str, Any]
-    ) -> ContentCheckpointKey | None:
-        """Return the key; None where an output before it has no stable form."""
-        try:
-            return self.key_of(stage, inputs)
-        except NotStorableError as error:
-            self.log_unkept(stage, describe(error))
-            return None
-
     # --- back
 
     async def undo(self, stage: ContentAddressedStage, context: SagaContext) -> Any:
@@ -375,42 +266,14 @@ class ContentAddressedSaga(AbstractSaga[Any]):
         if not is_record(record):
             record = self.records.get(stage.stage_id)
         if record is None:  # cut off, or of an output that the saga's store did not take
-            await self.evict(stage, self.key_or_none(stage, self.inputs_of(stage, context.results)))
+            await self.checkpoints.evict(
+                stage, self.checkpoints.key_or_none(stage, self.inputs_of(stage, context.results))
+            )
             return await invoke_undo(stage, None)
         if not record["ran"]:
             return None
-        await self.evict(stage, recorded_key(stage.stage_id, self.tenant_id, record))
+        await self.checkpoints.evict(stage, recorded_key(stage.stage_id, self.tenant_id, record))
         return await invoke_undo(stage, own_copy(record["output"]))
-
-    async def evict(self, stage: ContentAddressedStage, key: ContentCheckpointKey | None) -> None:
-        """Take the output of a stage out of the store, so that nobody gets it any more.
-
-        Raises:
-            SagaStepError: Not possible; the undo has not begun.
-        """
-        if key is None:
-            return
-        for _ in range(EVICTIONS - 1):
-            if await self.has_evicted(key):
-                return
-            await trio.sleep(stage.retry_delay)
-        try:
-            await self.checkpoint_store.evict(key)
-        except Exception as error:
-            raise SagaStepError(
-                stage.stage_id,
-                "its undo has not begun, because its checkpoint cannot be evicted: "
-                f"{describe(error)}",
-                error,
-            ) from error
-
-    async def has_evicted(self, key: ContentCheckpointKey) -> bool:
-        """Try to evict an entry; say whether it went well."""
-        try:
-            await self.checkpoint_store.evict(key)
-        except Exception:  # noqa: BLE001 - of any store of the caller's; the last attempt tells
-            return False
-        return True
 
     async def happened(self, stage: ContentAddressedStage) -> Any:
         """Say whether a stage that was cut off happened.
@@ -425,59 +288,6 @@ class ContentAddressedSaga(AbstractSaga[Any]):
         if stage.idempotent or stage.compensation is None:
             return True
         raise SagaStepError(stage.stage_id, "it was cut off while it ran, and has no probe")
-
-    def log_unkept(self, stage: ContentAddressedStage, why: str) -> None:
-        logger.warning(
-            "saga %r: the output of stage %r is not kept: %s",
-            self.saga_id,
-            stage.stage_id,
-            why,
-            extra={"saga": self.saga_id, "stage": stage.stage_id},
-        )
-
-
-# --- records: what the saga's store has of a stage -------------------------------------------
-
-
-def record_of(output: Any, ran: bool, key: ContentCheckpointKey | None) -> dict[str, Any]:
-    """Return the result of a stage's step: its output, whether it ran here, and its key."""
-    return {"output": output, "ran": ran, "hashes": None if key is None else hashes_of(key)}
-
-
-def hashes_of(key: ContentCheckpointKey) -> list[str]:
-    """Return what a record holds of a key; the rest the saga knows."""
-    return [key.input_hash.hex(), key.config_hash.hex()]
-
-
-def is_record(result: Any) -> TypeGuard[dict[str, Any]]:
-    """Say whether a step's result is that of a stage."""
-    return isinstance(result, dict) and result.keys() == {"output", "ran", "hashes"}
-
-
-def recorded_key(
-    stage_id: str, tenant_id: str | None, record: dict[str, Any]
-) -> ContentCheckpointKey | None:
-    """Return the key that the output was kept under; that of the version that ran then."""
-    if record["hashes"] is None:
-        return None
-    inputs, config = map(bytes.fromhex, record["hashes"])
-    return ContentCheckpointKey(stage_id, tenant_id, inputs, config)
-
-
-def is_mine(entry: ContentCheckpointEntry, context: SagaContext) -> bool:
-    """Say whether this step made the entry, and was cut off before it could be recorded.
-
-    Then it was in an earlier epoch. An entry of the same one is of another run under the same id,
-    as a saga without a store may have many.
-    """
-    epoch = entry.metadata.get("epoch")
-    is_earlier = isinstance(epoch, int) and epoch < context.epoch
-    return is_earlier and entry.metadata.get("run") == context.idempotency_key
-
-
-def outputs_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outputs of stages among the results of steps."""
-    return {name: result["output"] for name, result in results.items() if is_record(result)}
 
 
 def own_copy(value: Any) -> Any:

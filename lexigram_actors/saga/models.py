@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum
 from inspect import signature
+from operator import attrgetter, is_
 from types import FunctionType, MethodType
 from typing import Any, Final, NamedTuple, Protocol, final, runtime_checkable
 
@@ -129,7 +130,12 @@ class SagaStep:
                 raise TypeError(f"{what!r} of saga step {self.name!r} cannot be called")
         check_numbers(self)
         undo = self.compensation
-        calls = Calls(way_of(self.action), Way.PLAIN if undo is None else way_of(undo))
+        try:
+            calls = Calls(way_of(self.action), Way.PLAIN if undo is None else way_of(undo))
+            if self.probe is not None:
+                way_of(self.probe)
+        except TypeError as error:
+            raise TypeError(f"saga step {self.name!r}: {error}") from None
         object.__setattr__(self, "calls", calls)
 
 
@@ -143,6 +149,9 @@ RULES: Final = {
     "pivot": flag(),
 }
 
+settings_of: Final = attrgetter(*RULES)
+"""Returns the values that there are rules for."""
+
 
 def check_numbers(step: SagaStep) -> None:
     """Refuse settings that make no sense.
@@ -150,9 +159,11 @@ def check_numbers(step: SagaStep) -> None:
     Raises:
         ConfigurationError: Says which.
     """
-    for name, rule in RULES.items():
-        value = getattr(step, name)
-        if value is not DEFAULTS[name]:  # most are, and need no look
+    given = settings_of(step)
+    if all(map(is_, given, DEFAULTS)):  # most are, and need no look
+        return
+    for value, default, (name, rule) in zip(given, DEFAULTS, RULES.items(), strict=True):
+        if value is not default:
             require(name, value, rule)
 
 
@@ -172,6 +183,15 @@ def is_action(given: object) -> bool:
 
 def way_of(given: Any) -> Way:
     """Return how it is called."""
+    is_bound = type(given) is MethodType
+    plain = given.__func__ if is_bound else given
+    if type(plain) is FunctionType and not (
+        hasattr(plain, "__wrapped__") or hasattr(plain, "__runnable__")
+    ):
+        code = plain.__code__
+        required = code.co_argcount - len(plain.__defaults__ or ()) - is_bound
+        if required <= 1 and not code.co_kwonlyargcount:
+            return Way.CONTEXT if required == 1 else Way.PLAIN
     if not callable(given) or is_runnable(given) or hasattr(given, "__runnable__"):
         return Way.RUN
     return Way.CONTEXT if takes_context(given) else Way.PLAIN
@@ -185,22 +205,30 @@ def is_runnable(given: object) -> bool:
 
 
 def takes_context(fn: Callable[..., Any]) -> bool:
-    """Say whether a function has to be called with a `SagaContext`: it has no other way."""
-    bound = 1 if type(fn) is MethodType else 0
-    plain = fn.__func__ if type(fn) is MethodType else fn
-    if type(plain) is FunctionType and not hasattr(plain, "__wrapped__"):
-        code = plain.__code__
-        return code.co_argcount - len(plain.__defaults__ or ()) > bound
+    """Say whether something has to be called with a `SagaContext`: it has no other way.
+
+    Raises:
+        TypeError: It has neither way.
+    """
     try:
-        signature(fn).bind()
-    except TypeError:
-        return True
-    except ValueError:  # of a builtin that does not tell
+        known = signature(fn)
+    except (TypeError, ValueError):  # of a builtin that does not tell
         return False
+    try:
+        known.bind()
+    except TypeError:
+        try:
+            known.bind(None)
+        except TypeError:
+            raise TypeError(
+                f"{fn!r:.100} can be called neither without arguments nor with one, a SagaContext"
+            ) from None
+        return True
     return False
 
 
-DEFAULTS: Final = {each.name: each.default for each in fields(SagaStep)}
+DEFAULTS: Final = tuple(getattr(fields(SagaStep), name).default for name in RULES)
+"""Of the settings, in the order of the rules."""
 
 
 @runtime_checkable

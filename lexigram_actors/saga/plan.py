@@ -19,7 +19,7 @@ Once a pivot is done nothing is undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, final
 
 from attrs import frozen
@@ -92,6 +92,8 @@ class Plan:
             if step.name in taken:
                 raise name_taken(step.name)
             taken[step.name] = step
+            if step.pivot:
+                self.pivots.append(step.name)
         else:
             named: dict[str, SagaStep] = {}
             for step in stage:
@@ -99,8 +101,8 @@ class Plan:
                     raise name_taken(step.name)
                 named[step.name] = step
             taken.update(named)
+            self.pivots += [step.name for step in stage if step.pivot]
         self.stages.append(stage)
-        self.pivots += [step.name for step in stage if step.pivot]
 
     def ahead(self, progress: Progress) -> Iterator[Stage]:
         """Yield what is still to be done, stage by stage."""
@@ -121,7 +123,7 @@ class Plan:
         """Return what comes next on the way back; None: nothing."""
         if self.is_past_pivot(progress):
             return None
-        for name in undo_order(progress):
+        for name in undo_order(progress, self.pivots):
             if name in progress.undone or name in progress.skipped or name in progress.stuck:
                 continue
             found = self._for(name, progress)
@@ -146,9 +148,13 @@ class Plan:
         return Undo(step)
 
 
-def undo_order(progress: Progress) -> Iterable[str]:
-    """Yield the steps that may have to be undone, in the order in which they are."""
-    yield from reversed(progress.in_doubt)
+def undo_order(progress: Progress, pivots: Sequence[str]) -> Iterable[str]:
+    """Yield the steps that may have to be undone, in the order in which they are.
+
+    A pivot in doubt comes first: if it happened, nothing is undone.
+    """
+    yield from (name for name in reversed(progress.in_doubt) if name in pivots)
+    yield from (name for name in reversed(progress.in_doubt) if name not in pivots)
     for name in reversed(progress.done):
         if name not in progress.in_doubt:
             yield name

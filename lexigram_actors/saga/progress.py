@@ -43,6 +43,9 @@ class Progress:
         stuck: Steps that could not be undone, with `{"reason", "error"}`.
         skipped: Steps whose undo a person has given up.
         again: Steps that a person wants undone once more.
+        rounds: How often a person had it go on that had come to its end.
+        unstorable: Steps whose result was changed once it was recorded: it has no stored form.
+        is_ahead: Whether a store that failed knows less, and the saga went on all the same.
         news: What happened since it was last recorded: kind, step, value.
     """
 
@@ -53,12 +56,15 @@ class Progress:
         "epoch",
         "failure",
         "in_doubt",
+        "is_ahead",
         "news",
+        "rounds",
         "skipped",
         "state",
         "stuck",
         "undoing",
         "undone",
+        "unstorable",
         "version",
     )
 
@@ -75,6 +81,9 @@ class Progress:
         self.stuck: dict[str, Any] = {}
         self.skipped: dict[str, None] = {}
         self.again: dict[str, None] = {}
+        self.rounds = 0
+        self.unstorable: set[str] = set()
+        self.is_ahead = False
         self.news: list[tuple[str, str, Any]] = []
 
     def note(self, kind: str, step: str = "", value: Any = None) -> None:
@@ -93,6 +102,7 @@ class Progress:
 
     def complete_step(self, step: str, value: Any) -> None:
         self.done[step] = value["value"]
+        self.undone.pop(step, None)  # a mark from before says nothing of it
         self.in_doubt.pop(step, None)
 
     def compensate(self, step: str, value: Any) -> None:
@@ -123,11 +133,13 @@ class Progress:
     def want_again(self, step: str, value: Any) -> None:
         self._end_undo(step)
         self.again[step] = None
+        self.rounds += 1
         self.state = SagaState.COMPENSATING
 
     def resume(self, step: str, value: Any) -> None:
         self.state = SagaState.RUNNING
         self.failure = None
+        self.rounds += 1
         self.in_doubt.clear()
 
     def _end_undo(self, step: str) -> None:
@@ -149,7 +161,10 @@ class Progress:
             "version": self.version,
             "epoch": self.epoch,
             "deadline": self.deadline,
-            "done": [[name, result] for name, result in self.done.items()],
+            "done": [
+                [name, None if name in self.unstorable else result]
+                for name, result in self.done.items()
+            ],
             "undone": list(self.undone),
             "in_doubt": list(self.in_doubt),
             "failure": None if self.failure is None else dict(self.failure),

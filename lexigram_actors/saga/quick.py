@@ -6,8 +6,9 @@ and every failure, is left to the general way.
 
 **Invariants.** While a call is under way its step is in `in_flight`, as it is for every attempt; so
 what is cut off is in doubt. Undos share a scope, whose deadline moves with them: an undo that is
-late ends the row, since a scope that fired stays cancelled. A deadline is moved only when the clock
-has; it is set later by `SLACK` where the clock runs, so that it never fires early.
+late ends the row, since a scope that fired stays cancelled; so does one that came to its end after
+its time. A deadline is moved only when the clock has; it is set later by `SLACK` where the clock
+runs, so that it never fires early.
 
 There is a checkpoint after 100 calls or 1 ms, whichever is first, and none in a shorter row.
 """
@@ -17,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from inspect import isawaitable
+from math import inf
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from lexigram_actors.host.cancelling import came_of_cancellation
 from lexigram_actors.host.steps import Failure, guarded
 from lexigram_actors.invoking import PLAIN_TYPES
 from lexigram_actors.result import Err, Ok
@@ -45,7 +48,8 @@ async def sprint(
 
     None where all are done.
     """
-    done, in_flight = execution.progress.done, execution.in_flight
+    done, undone = execution.progress.done, execution.progress.undone
+    in_flight = execution.in_flight
     left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
     for stage in stages:
         step = stage[0]
@@ -61,20 +65,35 @@ async def sprint(
             if kind is CoroutineType or (kind not in PLAIN_TYPES and isawaitable(value)):
                 value = await value
                 kind = type(value)
+                was_awaited = True
+            else:
+                was_awaited = False
         except BaseException as error:  # noqa: BLE001 - judged as those of every attempt
-            value = await guarded(partial(raised, error), f"saga step {name!r}")
-            return stage, execution.ended(step, value)
+            # In no variable: the traceback has this frame, and the error would be in a cycle.
+            return stage, execution.ended(step, await judged(error, f"saga step {name!r}"))
         del in_flight[name]
         if kind is Ok:
             value = value.value
         elif kind is Err:
             return stage, Failure(value.error)
         done[name] = value
+        if undone:
+            undone.pop(name, None)
         left -= 1
         if not left or perf_counter() > turn_ends:
             await trio.lowlevel.checkpoint()
             left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
+        elif was_awaited:
+            await trio.lowlevel.checkpoint_if_cancelled()
     return None
+
+
+async def judged(error: BaseException, what: str) -> Any:
+    """Return the failure that an error is; whatever came of a cancellation passes."""
+    is_plain = isinstance(error, Exception) and not isinstance(error, ExceptionGroup)
+    if is_plain and not came_of_cancellation(error):
+        return Failure(error)
+    return await guarded(partial(raised, error), what)
 
 
 async def raised(error: BaseException) -> None:
@@ -86,17 +105,18 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
     """Undo what is done, the last first, under a shield.
 
     Returns:
-        The step whose undo failed at its first attempt, and with what; None: all is undone.
+        The step whose undo failed at its first attempt, and with what; None: none has, and there
+        may be more to undo.
     """
     progress, steps = execution.progress, execution.steps
     undone, left_alone, errors = progress.undone, progress.left, execution.errors
     clock = trio.lowlevel.current_clock().current_time
-    now = clock()
+    now = began = clock()
     slack = SLACK if clock() > now else 0.0
     timeout = steps[next(reversed(progress.done))].compensation_timeout
-    serves_until = now + slack
+    serves_until, ends = now + slack, now + timeout + slack
     left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
-    scope = trio.CancelScope(deadline=now + timeout + slack, shield=True)
+    scope = trio.CancelScope(deadline=ends, shield=True)
     try:
         with scope:
             for name in reversed(list(progress.done)):
@@ -105,9 +125,11 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
                 if undo is None or name in undone or name in left_alone:
                     continue
                 now = clock()
+                if now >= ends and now > began:
+                    return None
                 if now > serves_until or step.compensation_timeout != timeout:
                     timeout, serves_until = step.compensation_timeout, now + slack
-                    scope.deadline = now + timeout + slack
+                    scope.deadline = ends = now + timeout + slack
                 is_plain = step.calls.compensation is Way.PLAIN
                 value = undo() if is_plain else undo(execution.context_for(step, 1, "#undo"))
                 kind = type(value)
@@ -121,6 +143,9 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
                     errors.pop(name, None)
                 left -= 1
                 if not left or perf_counter() > turn_ends:
+                    if clock() >= ends:
+                        return None
+                    scope.deadline, serves_until = inf, -inf  # the next undo sets it
                     await trio.lowlevel.checkpoint()
                     left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
             return None
@@ -128,6 +153,5 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
         if not (scope.cancel_called and isinstance(error, Exception)):
             what = f"the undo of saga step {step.name!r}"
             with trio.CancelScope(shield=True):
-                failure = await guarded(partial(raised, error), what)
-            return step, failure.error
+                return step, (await judged(error, what)).error
     return step, late(step, timeout, "the undo of ")

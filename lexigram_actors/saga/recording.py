@@ -7,6 +7,7 @@ meanwhile it writes all the same, within `WRITE_TIMEOUT` seconds, and lets the c
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from time import time
 from typing import Any, Final, Protocol, TypeVar, final
@@ -30,6 +31,8 @@ T = TypeVar("T")
 WRITE_TIMEOUT: Final = 30.0
 """Seconds that a write may go on for after a cancellation."""
 
+RESULT_PATH: Final = re.compile(r"\$\.done\[(\d+)\]")
+
 MARK: Final = "#saga"
 """Where in a journal stands what is of no single step."""
 
@@ -39,12 +42,16 @@ class Ledger(Protocol):
 
     Attributes:
         journal: Of the instance that the saga is a part of; None where no host keeps it.
+        is_lenient: Whether the saga goes on where something cannot be recorded.
         lock: Held from what happened to its record, where all is written at once: a result that
             cannot be stored must be the only news there is. None: each thing is written by itself.
     """
 
     @property
     def journal(self) -> Journal | None: ...
+
+    @property
+    def is_lenient(self) -> bool: ...
 
     @property
     def lock(self) -> trio.Lock | None: ...
@@ -75,14 +82,15 @@ class SagaLedger:
         is_lenient: Whether a store that fails is logged, and the saga goes on.
     """
 
-    __slots__ = ("_id", "_lenient", "_store", "lock")
+    __slots__ = ("_id", "_kept", "_store", "is_lenient", "lock")
 
     journal: Journal | None = None
 
     def __init__(self, store: SagaStoreProtocol, id: str, *, is_lenient: bool) -> None:
         self._store = store
         self._id = id
-        self._lenient = is_lenient
+        self.is_lenient = is_lenient
+        self._kept: set[str] = set()  # steps of which the result was recorded
         self.lock: trio.Lock | None = trio.Lock()
 
     def now(self) -> float:
@@ -122,11 +130,40 @@ class SagaLedger:
             await self._store.save(id, state, progress.as_data())
 
         try:
-            await self._ask(save, self._id, "recorded")
+            while True:
+                try:
+                    await self._ask(save, self._id, "recorded")
+                    break
+                except NotStorableError as error:
+                    if not self._leave_out_changed(progress, error):
+                        raise
+            self._kept.update(progress.done)
+            progress.is_ahead = False
         except StoreError as error:
-            if not self._lenient:
+            if not self.is_lenient:
                 raise
+            progress.is_ahead = True
             logger.warning("saga %r goes on, and is not recorded: %s", self._id, error)
+
+    def _leave_out_changed(self, progress: Progress, error: NotStorableError) -> bool:
+        """Have results left out that could be stored once, and were changed; False: none was."""
+        names = list(progress.done)
+        found = RESULT_PATH.match(error.path)
+        if found is not None:
+            names = names[int(found[1]) : int(found[1]) + 1]
+        elif any(n not in self._kept and progress.done[n] is not None for n in names):
+            return False  # it is the new one
+        changed = [n for n in names if n in self._kept and n not in progress.unstorable]
+        progress.unstorable.update(changed)
+        for name in changed:
+            logger.error(
+                "saga %r: the result of %r was changed after it was recorded, and is recorded as "
+                "None from now on: %s",
+                self._id,
+                name,
+                error,
+            )
+        return bool(changed)
 
     async def _ask(self, ask: Callable[[str], Awaitable[T]], id: str, done: str) -> T:
         try:
@@ -151,6 +188,7 @@ class JournalLedger:
     __slots__ = ("_place", "journal")
 
     lock: trio.Lock | None = None
+    is_lenient: bool = False
 
     def __init__(self, journal: Journal, place: str) -> None:
         self.journal: Journal | None = journal

@@ -51,7 +51,7 @@ from lexigram_actors.saga.models import SagaContext, SagaState, SagaStep, Way, w
 from lexigram_actors.saga.plan import Backward, Park, Plan, Probe, Stage, Undo
 from lexigram_actors.saga.progress import Progress
 from lexigram_actors.saga.quick import sprint, undo_row
-from lexigram_actors.saga.recording import Ledger, key_of_step
+from lexigram_actors.saga.recording import WRITE_TIMEOUT, Ledger, key_of_step
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Execution:
         "_halted",
         "_ledger",
         "_plan",
+        "_unkept",
         "current",
         "deadline",
         "errors",
@@ -110,6 +111,7 @@ class Execution:
         self._plan = plan
         self._ledger = ledger
         self._halted: trio.Event | None = None  # of the group that is under way
+        self._unkept: list[str] = []  # steps that are done, and their results cannot be stored
 
     @property
     def at(self) -> str:
@@ -134,10 +136,19 @@ class Execution:
 
     async def record(self) -> None:
         """Record what is news."""
-        if self._ledger is None:
+        ledger = self._ledger
+        if ledger is None:
             self.progress.news.clear()
+        elif ledger.journal is not None:
+            await ledger.record(self.progress)
         else:
-            await self._ledger.record(self.progress)
+            with trio.move_on_after(WRITE_TIMEOUT) as scope:  # it may be shielded
+                await ledger.record(self.progress)
+            if scope.cancelled_caught and not ledger.is_lenient:
+                raise StoreError(
+                    f"how far saga {self.saga_id!r} is took longer than {WRITE_TIMEOUT:g} s to record",
+                    hint="execute the saga again when the store answers",
+                )
 
     # --- forward ------------------------------------------------------------------------------
 
@@ -198,6 +209,8 @@ class Execution:
             return await self._stages()
         with trio.CancelScope(deadline=self.deadline):
             return await self._stages()
+        if self.progress.state is SagaState.COMPLETED:
+            return None  # that is recorded, and stays
         step = self.at
         why = f"saga {self.saga_id!r} was stopped: its time was over"
         return Stop(step, WorkflowTimeoutError(why, step_name=step))
@@ -215,7 +228,8 @@ class Execution:
             if pacer.due():
                 await trio.lowlevel.checkpoint()
             self.current = stage[0].name
-            stop = await self._may_begin()
+            is_inside = len(stage) == 1 and self._is_inside(stage[0], 1)
+            stop = None if is_inside else await self._may_begin()
             if stop is None:
                 stop = await (self._step(stage[0]) if len(stage) == 1 else self._group(stage))
             if stop is not None:
@@ -255,6 +269,19 @@ class Execution:
         if not journal.is_open:
             await journal.ready()
         return self._asked_to_end()
+
+    def _is_inside(self, step: SagaStep, attempt: int) -> bool:
+        """Say whether an attempt has to be gone into though the instance is to end.
+
+        It is a run that began in an earlier life, and that alone knows what it has to undo.
+        """
+        journal = self.journal
+        if journal is None or journal.cancelled_by is None or journal.stopping:
+            return False
+        if step.calls.action is not Way.RUN or self.surroundings is None:
+            return False
+        place = self.surroundings.inside(self._place_of(step, attempt, "")).place + "/"
+        return any(entry.path.startswith(place) for entry in journal.entries)
 
     def _asked_to_end(self) -> Stop | None:
         journal = self.journal
@@ -310,17 +337,19 @@ class Execution:
         for attempt in range(2, step.max_retries + 1):
             if type(outcome) is not Failure:
                 break
-            await self._pause(step, self._halted)
-            if self._halted is not None and self._halted.is_set():
-                break
-            stop = await self._may_begin()
-            if stop is not None:
-                return Failure(stop.error)
+            if not self._is_inside(step, attempt):
+                await self._pause(step, self._halted)
+                if self._halted is not None and self._halted.is_set():
+                    break
+                stop = await self._may_begin()
+                if stop is not None:
+                    return Failure(stop.error)
             outcome = await self._attempt(step, attempt)
         return outcome
 
     async def _attempt(self, step: SagaStep, attempt: int) -> Any:
         name = step.name
+        await trio.lowlevel.checkpoint_if_cancelled()  # what has not begun is not in doubt
         call = self._call_of(step, step.action, step.calls.action, attempt)
         self.in_flight[name] = None
         outcome = await guarded(partial(limited, call, step.timeout), f"saga step {name!r}")
@@ -341,7 +370,7 @@ class Execution:
         return outcome.value if isinstance(outcome, Ok) else outcome
 
     async def _pause(self, step: SagaStep, halted: trio.Event | None = None) -> None:
-        """Wait between two attempts; not to the end where another of the group has failed."""
+        """Wait between two attempts; not to the end where there is to be no other."""
         if not step.retry_delay:
             await trio.lowlevel.checkpoint()
             return
@@ -378,14 +407,17 @@ class Execution:
         progress, name = self.progress, step.name
         progress.note(DONE, name, {"value": result})
         is_last = len(progress.done) >= len(self._plan.steps)
-        if is_last and self._plan.steps.keys() <= progress.done.keys():
+        has_failed = self._halted is not None and self._halted.is_set()
+        if is_last and not has_failed and self._plan.steps.keys() <= progress.done.keys():
             progress.state = SagaState.COMPLETED
         try:
             await ledger.record(progress)
         except NotStorableError as error:
             progress.state = SagaState.RUNNING
-            progress.note(DONE, name, {"value": None})
-            await ledger.record(progress)
+            del progress.done[name]  # until the failure is recorded with it
+            self._unkept.append(name)
+            if self._halted is not None:
+                self._halted.set()
             return error
         return None
 
@@ -396,7 +428,8 @@ class Execution:
     ) -> Callable[[], Awaitable[Any]]:
         """Return what calls an action, an undo or a probe as it wants to be called."""
         if way is Way.RUN:
-            return partial(self._run, step, getattr(fn, "__runnable__", fn))
+            place = self._place_of(step, attempt, purpose)
+            return partial(self._run, place, getattr(fn, "__runnable__", fn))
         if way is Way.PLAIN:
             return partial(self._at_work, fn)
         return partial(self._at_work, fn, self.context_for(step, attempt, purpose))
@@ -418,13 +451,20 @@ class Execution:
         with self.journal.at_work():
             return await invoke(fn, *args)
 
-    async def _run(self, step: SagaStep, runnable: Runnable) -> Any:
+    def _place_of(self, step: SagaStep, attempt: int, purpose: str) -> str:
+        """Return where a run stands: at the same place it would be found to have failed already."""
+        name, rounds = step.name.replace("#", "##"), self.progress.rounds
+        if attempt == 1 and not rounds:
+            return name + purpose
+        return f"{name}{purpose}#{attempt}" + (f".{rounds}" if rounds else "")
+
+    async def _run(self, place: str, runnable: Runnable) -> Any:
         """Run what is a run itself; it says by itself when it is at work."""
         results: Mapping[str, Any] = dict(self.progress.done)
         around = self.surroundings
         if around is None:
             around = RunContext(run_id=self.saga_id)
-        return await run_asking(runnable, around.inside(step.name, input=results, state=results))
+        return await run_asking(runnable, around.inside(place, input=results, state=results))
 
     # --- backward -----------------------------------------------------------------------------
 
@@ -435,12 +475,23 @@ class Execution:
             Suspended: The host lets it go; the next one goes on with the next undo.
             StoreError: What happened cannot be recorded; no further undo runs.
         """
+        for name in self._unkept:
+            self.progress.note(DONE, name, {"value": None})
+        failure = {"step": stop.step, "error": {}, "in_doubt": self._doubtful()}
+        if self._ledger is None:
+            self.progress.compensate("", failure)
+            await self._unwind_unrecorded()
+        else:
+            failure["error"] = dict(error_record(stop.error))
+            self.progress.note(COMPENSATING, "", failure)
+            await self.unwind()
+
+    def _doubtful(self) -> list[str]:
+        """Return the steps that were cut off; none where a step has ended with an error."""
+        if not self.in_flight and not self.presumed:
+            return []
         doubtful = self.in_flight.keys() | self.presumed
-        in_doubt = [n for n in self._plan.steps if n in doubtful and n not in self.progress.done]
-        record = {} if self._ledger is None else dict(error_record(stop.error))
-        failure = {"step": stop.step, "error": record}
-        self.progress.note(COMPENSATING, "", {**failure, "in_doubt": in_doubt})
-        await self.unwind()
+        return [n for n in self._plan.steps if n in doubtful and n not in self.progress.done]
 
     async def take_up(self) -> None:
         """Go on undoing after a crash, or because a person wants it."""
@@ -454,12 +505,17 @@ class Execution:
             await self._unwind_unrecorded()
             return
         with trio.CancelScope(shield=True), self._compensating():
-            action = self._next()
-            await self.record()
-            while action is not None:
+            while (action := await self._next_recorded()) is not None:
                 await self._take(action)
-                action = self._next()
-                await self.record()
+
+    async def _next_recorded(self) -> Backward | None:
+        """Record what is news, and what begins now; wait before that while nothing may begin."""
+        if self.journal is not None and not self.journal.is_open:
+            await self.record()
+            await self._may_go_on()
+        action = self._next()
+        await self.record()
+        return action
 
     async def _unwind_unrecorded(self) -> None:
         progress = self.progress
@@ -532,9 +588,10 @@ class Execution:
         """
         attempts = step.compensation_attempts if step.idempotent else 1
         for attempt in range(1 if error is None else 2, attempts + 1):
-            if attempt > 1:
-                await self._pause(step)
-            await self._may_go_on()
+            if attempt > 1:  # a host that closes does not wait for it
+                await self._pause(step, None if self.journal is None else self.journal.stilled)
+            if attempt > 1 or step.idempotent:  # else it is recorded that it begins, and it does
+                await self._may_go_on()
             call = self._call_of(step, step.compensation, step.calls.compensation, attempt, "#undo")
             error = await self._failure_of(step, call, "the undo of ")
             if error is None:

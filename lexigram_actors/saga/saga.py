@@ -68,8 +68,10 @@ class Busy:
 
     def __enter__(self) -> None:
         saga = self._saga
+        id = saga.get_id()
+        if not isinstance(id, str):
+            raise TypeError(f"{type(saga).__name__}.get_id() returned {id!r:.80}, which is no str")
         if saga._store is not None:
-            id = saga.get_id()
             owner = getattr(saga._store, "cache", saga._store)
             self._claim = claimed(owner, f"saga/{id}", f"saga {id!r}", id)
             self._claim.__enter__()
@@ -284,6 +286,8 @@ class AbstractSaga(ABC, Generic[T]):
             passed = passing(error, f"saga {execution.saga_id!r}")
             if not isinstance(passed, trio.Cancelled) or execution.is_put_away:
                 raise
+            if self.state is SagaState.COMPLETED:
+                raise  # that is recorded, and stays
             await self._cancelled(execution)
             raise
         if stop is not None:
@@ -298,7 +302,7 @@ class AbstractSaga(ABC, Generic[T]):
         self._failure = error
         try:
             await execution.backward(Stop(execution.at, error))
-        except StoreError:  # the cancellation is what passes
+        except Exception:  # the cancellation is what passes
             logger.exception("saga %r was cancelled, and is not undone", execution.saga_id)
 
     def _first(self) -> str:
@@ -339,9 +343,8 @@ class AbstractSaga(ABC, Generic[T]):
             if progress.failure is None:
                 if progress.state is SagaState.RUNNING:
                     execution._presume()
-                await execution.backward(
-                    Stop(self._first(), SagaStepError("", "compensate() was called"))
-                )
+                self._failure = error = SagaStepError("", "compensate() was called")
+                await execution.backward(Stop(self._first(), error))
             else:
                 progress.state = SagaState.COMPENSATING
                 await execution.take_up()
@@ -468,7 +471,9 @@ class AbstractSaga(ABC, Generic[T]):
         version, state, data = loaded
         if not self.is_compatible_with(version):
             return SagaVersionMismatchError(self.get_id(), self.get_version(), version)
-        self._take_over(progress_from(state, data))
+        stored = progress_from(state, data)
+        if not self._progress.is_ahead or stored.epoch > self._progress.epoch:
+            self._take_over(stored)
         return None
 
     def _take_over(self, stored: Progress) -> None:
@@ -513,6 +518,8 @@ class AbstractSaga(ABC, Generic[T]):
         with self._busy_alone():
             ledger = JournalLedger(context.journal, context.place)
             self._take_over(ledger.load(self.get_version()))
+            if self.state is SagaState.COMPENSATING and self._is_past_pivot():
+                self.state = SagaState.FAILED  # which is not recorded here; it goes on ahead
             return await self._go(self._execution(ledger, context))
 
     @contextmanager

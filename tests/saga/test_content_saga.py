@@ -23,9 +23,10 @@ from lexigram_actors.errors import (
 from lexigram_actors.host.opening import open_host
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.saga import MemorySagaStore, SagaState
-from lexigram_actors.saga.content import ContentAddressedSaga, ContentAddressedStage
+from lexigram_actors.saga.content import ContentAddressedSaga
 from lexigram_actors.saga.content_keys import ContentCheckpointEntry, ContentCheckpointKey
-from lexigram_actors.saga.content_stores import InMemoryContentCheckpointStore
+from lexigram_actors.saga.content_memory import InMemoryContentCheckpointStore
+from lexigram_actors.saga.content_stages import ContentAddressedStage
 from lexigram_actors.storage import Codec, open_store
 from lexigram_actors.testing import CancelAt, cancel_at_every_step
 

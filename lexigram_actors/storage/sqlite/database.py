@@ -116,6 +116,7 @@ class SQLiteDatabase:
         Cancelled while it waits for its turn, nothing was done; once begun it is finished.
         """
         if self._is_inside():
+            self._check_going_on()
             return await self._run(sql, params)
         async with self._lock:
             return await self._run(sql, params)
@@ -170,6 +171,7 @@ class SQLiteDatabase:
                 stricter.
         """
         if self._is_inside():
+            self._check_going_on()
             name = f"level_{self._depth}"
             async with self._ended_by(
                 f"SAVEPOINT {name}", f"RELEASE {name}", f"ROLLBACK TO {name}; RELEASE {name}"
@@ -206,6 +208,15 @@ class SQLiteDatabase:
 
     def _is_inside(self) -> bool:
         return self._owner is not None and self._owner is trio.lowlevel.current_task()
+
+    def _check_going_on(self) -> None:
+        """Refuse to go on in a transaction that is over: a statement would be on disk at once."""
+        if self._connection is not None and not self._connection.in_transaction:
+            raise StoreError(
+                f"{self.path}: the transaction is over already, and nothing more is done in it",
+                hint="leave the block when a statement in it fails; SQLite rolls back where the "
+                "disk is full, and for INSERT OR ROLLBACK. Leave COMMIT and ROLLBACK to the block",
+            )
 
     async def _run(self, sql: str, params: Any = None) -> QueryResult:
         connection = self._connection
