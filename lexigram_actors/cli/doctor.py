@@ -120,7 +120,8 @@ def instance_findings(
         findings.append(
             Finding(
                 f"{stopped:,} failed: {named([each.id for each in failed], stopped)}",
-                f"see why: {command_line('show', 'ID', store=store)}; then retry, fork or delete",
+                f"see why: {command_line('show', 'ID', store=store)}; then retry, fork or delete; "
+                "skip or force what is stuck",
             )
         )
     alone = [each for each in read.instances if file.host is None or each.owner not in file.hosts]

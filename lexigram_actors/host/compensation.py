@@ -77,6 +77,11 @@ def has_begun(entries: Sequence[Entry]) -> bool:
     return any(entry.kind == BEGAN for entry in entries)
 
 
+def has_begun_inside(entries: Sequence[Entry]) -> bool:
+    """Say whether that is so of a saga that is a part of something else."""
+    return any(entry.kind == BEGAN and "/" in entry.path for entry in entries)
+
+
 def settled_by(entries: Sequence[Entry], step: str, kind: str, at: float) -> Entry:
     """Return what records a person's decision on a step that is stuck.
 

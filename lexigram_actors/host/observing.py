@@ -8,6 +8,7 @@
 | --- | --- | --- |
 | an instance of a host | the host: `host.events()`, `host.hooks` | a status that the store has |
 | a run of its own inside `observing` | the observer | its begin, a pause for a person, its end |
+| a state machine of its own inside `observing` | the observer | each transition that it made |
 | a run inside another run | nobody: it is a part of that | |
 
 **The problem.** A bus never waits, but a hook may be slow, or wait for a network. Awaited by the

@@ -9,6 +9,7 @@ from typing import Any, Final, final
 import trio
 from trio_util import AsyncValue
 
+from lexigram_actors.host.compensation import has_begun_inside
 from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import Runnable
 from lexigram_actors.result import Result
@@ -45,6 +46,7 @@ class Resident:
         "_is_taken_up",
         "_marked",
         "_meanwhile",
+        "_overdue",
         "failure",
         "fresh",
         "gone",
@@ -95,6 +97,9 @@ class Resident:
         self._is_taken_up = False
         self._marked: trio.Event | None = None  # while its status is written by itself
         self._meanwhile: list[Mail] = []
+        # Mail that asked for the end before this life, where a saga inside has to be reached, to be
+        # undone, however little time was left: until there nothing is done but to read the journal.
+        self._overdue: frozenset[int] = frozenset()
 
     # --- lives
 
@@ -113,6 +118,8 @@ class Resident:
         journal.on_status_written = self.status_written
         if self.put_away:
             journal.suspend()
+        if has_begun_inside(journal.entries):
+            self._overdue = frozenset(each.seq for each in mail)
         arrived, self._meanwhile = self._meanwhile, []
         for each in (*mail, *arrived):
             self._hand_over(journal, each)
@@ -174,7 +181,10 @@ class Resident:
             journal.resume()
         elif mail.kind == "cancel":
             self.wish = self.wish or mail
-            journal.cancel(mail.name, grace_in(mail))
+            grace = grace_in(mail)
+            if mail.seq in self._overdue:
+                grace = max(grace, GRACE)
+            journal.cancel(mail.name, grace)
             if self.on_cancel is not None:
                 self.on_cancel(self, mail)
         else:

@@ -146,7 +146,7 @@ class Execution:
                 await ledger.record(self.progress)
             if scope.cancelled_caught and not ledger.is_lenient:
                 raise StoreError(
-                    f"how far saga {self.saga_id!r} is took longer than {WRITE_TIMEOUT:g} s to record",
+                    f"to record saga {self.saga_id!r} took longer than {WRITE_TIMEOUT:g} s",
                     hint="execute the saga again when the store answers",
                 )
 

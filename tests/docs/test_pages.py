@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lexigram_actors
 from lexigram_actors import InstanceStatus, testing
+from lexigram_actors.host.compensation import LEDGER
 from lexigram_actors.host.journal import VOID
 from lexigram_actors.host.record import RECORD
 from lexigram_actors.workflow.function import DEADLINE, RETRY
@@ -54,9 +55,9 @@ def test_the_reference_describes_every_name_of_the_kit_for_tests() -> None:
 
 def test_the_reference_has_every_state_and_every_kind_of_entry() -> None:
     rows = re.findall(
-        r"^\| `(\w+)` \|", (DOCS / "reference" / "host.md").read_text("utf-8"), re.MULTILINE
+        r"^\| `([\w ]+)` \|", (DOCS / "reference" / "host.md").read_text("utf-8"), re.MULTILINE
     )
-    kinds = {*NOUNS, CUT, MARK, DEADLINE, RETRY, VOID, RECORD}
+    kinds = {*NOUNS, CUT, MARK, DEADLINE, RETRY, VOID, RECORD, *LEDGER}
     assert {status.value for status in InstanceStatus} | kinds == set(rows)
 
 

@@ -58,7 +58,7 @@ def now() -> float:
 
 
 def doing(book: list[Any], what: str, deeds: tuple[Deed, ...], wanted: Wanted) -> Any:
-    """Return a function that does one deed after the other, the last for good, and writes it down."""
+    """Return a function that does one deed after the other, the last for good, and notes it."""
     left = list(deeds)
 
     def told(context: SagaContext | None) -> Deed:
@@ -75,7 +75,9 @@ def doing(book: list[Any], what: str, deeds: tuple[Deed, ...], wanted: Wanted) -
         return Ok(what) if deed == "ok" else what
 
     async def slowly(deed: Deed) -> Any:
-        seconds = {"slow": 1, "slow err": 1, "overdue": 50, "late": 50, "deaf": 50}.get(deed, 0)
+        seconds: float = {"slow": 1, "slow err": 1, "overdue": 50, "late": 50, "deaf": 50}.get(
+            deed, 0
+        )
         seconds += wanted.delay
         try:
             with trio.CancelScope(shield=deed == "late"):
@@ -181,7 +183,7 @@ def steps(draw: st.DrawFn) -> Wanted:
     # An action that puts off its cancellation may be cut off at this checkpoint or that.
     does = st.sampled_from(swift if is_sync else slow)
     undoes = st.sampled_from(swift if is_sync else anything)
-    well = st.just(("value",))
+    well: st.SearchStrategy[tuple[Deed, ...]] = st.just(("value",))
     return Wanted(
         draw(well | st.lists(does, min_size=1, max_size=3).map(tuple)),
         draw(well | st.none() | st.lists(undoes, min_size=1, max_size=3).map(tuple)),

@@ -18,11 +18,11 @@ from tests.host.hosts import Home
 from tests.saga.making import Book, Flaky, Made, Switch, answering, forever, no, sleeping
 
 
-class Plain(MemorySagaStore):
+class Plain:
     """Keeps what is plain data, and takes a second for it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.inner = MemorySagaStore()
         self.saves: list[tuple[SagaState, list[str]]] = []
 
     async def save(self, saga_id: str, state: SagaState, data: dict[str, Any]) -> None:
@@ -30,7 +30,13 @@ class Plain(MemorySagaStore):
             raise NotStorableError("it is no plain data")
         await trio.sleep(1)
         self.saves.append((state, [name for name, _ in data["done"]]))
-        await super().save(saga_id, state, data)
+        await self.inner.save(saga_id, state, data)
+
+    async def load(self, saga_id: str) -> tuple[SagaState, dict[str, Any]] | None:
+        return await self.inner.load(saga_id)
+
+    async def delete(self, saga_id: str) -> None:
+        await self.inner.delete(saga_id)
 
 
 @pytest.fixture(params=["unrecorded", "recorded"])
@@ -72,7 +78,7 @@ async def test_an_undo_that_is_late_and_ends_well_is_not_reported(
 async def test_undos_that_take_no_time_are_never_late(
     seconds: float, store: Any, autojump_clock: MockClock
 ) -> None:
-    await trio.sleep(1e9)
+    autojump_clock.jump(1e9)  # where a tiny limit is lost in rounding
     book = Book()
     steps = [book.step(name, compensation_timeout=seconds) for name in "abc"]
     saga = Made(*steps, book.step("d", no), store=store)
@@ -107,7 +113,8 @@ async def test_a_step_without_a_stored_form_never_looks_as_if_it_were_done(
 async def test_a_result_that_is_spoilt_later_hinders_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    book, spoilt = Book(), []
+    book = Book()
+    spoilt: list[object] = []
     seen: list[Any] = []
 
     def undo(context: SagaContext) -> None:
@@ -123,7 +130,8 @@ async def test_a_result_that_is_spoilt_later_hinders_nothing(
 
 
 async def test_a_result_that_is_spoilt_hides_no_cancellation(autojump_clock: MockClock) -> None:
-    book, spoilt = Book(), []
+    book = Book()
+    spoilt: list[object] = []
 
     async def spoils() -> None:
         spoilt.append(object())

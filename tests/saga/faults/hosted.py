@@ -172,7 +172,7 @@ async def operate(
     end = trial.events[-1]
     what, step = operation
     if what == "go on":
-        if end.how == "err":
+        if end.how == "err" and not end.stuck:
             await decided(trial, Event("start"), handle.retry)
             await ended(trial, host, handle)
         return
