@@ -22,6 +22,9 @@ Deed = Literal[
 ]
 
 
+SECONDS: dict[Deed, float] = {"slow": 1, "slow err": 1, "overdue": 50, "late": 50, "deaf": 50}
+
+
 @frozen
 class Wanted:
     """A step as it is drawn: what its action, its undo and its probe do, attempt by attempt."""
@@ -121,13 +124,13 @@ def step_for(book: list[Any], name: str, wanted: Wanted) -> SagaStep:
 async def lived(case: Case, store: Any) -> list[Any]:
     """Return everything that can be seen of it."""
     book: list[Any] = []
-    names = iter("abcdefghijkl")
+    names = iter("abcdefghijklmno")
     stages = [[step_for(book, next(names), each) for each in stage] for stage in case.stages]
     saga = Made(*(s if len(s) > 1 else s[0] for s in stages), store=store, **case.options)
 
     def look() -> None:
         errors = {step: describe(error) for step, error in saga.compensation_errors.items()}
-        undone = [name for name in "abcdefghijkl" if saga.was_compensated(name)]
+        undone = [name for name in "abcdefghijklmno" if saga.was_compensated(name)]
         facts = (saga.state, saga.results, saga.completed, saga.uncompensated, undone, errors)
         book.append((now(), *facts))
 
