@@ -16,6 +16,7 @@ There is a checkpoint after 100 calls or 1 ms, whichever is first, and none in a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from functools import partial
 from inspect import isawaitable
 from math import inf
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 LONGEST_TURN: Final = 100
 TURN_SECONDS: Final = 0.001
 SLACK: Final = 0.001
+
+
+class Row(Enum):
+    """What came of a row of undos of which none failed."""
+
+    UNDONE = 0
+    HAS_MORE = 1
 
 
 async def sprint(
@@ -101,35 +109,41 @@ async def raised(error: BaseException) -> None:
     raise error
 
 
-async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
+async def undo_row(execution: Execution) -> tuple[SagaStep, object] | Row:
     """Undo what is done, the last first, under a shield.
 
     Returns:
-        The step whose undo failed at its first attempt, and with what; None: none has, and there
-        may be more to undo.
+        The step whose undo failed at its first attempt, and with what; else whether all is undone.
     """
     progress, steps = execution.progress, execution.steps
-    undone, left_alone, errors = progress.undone, progress.left, execution.errors
+    done, undone, left_alone = progress.done, progress.undone, progress.left
+    errors = execution.errors
+    if not done:
+        return Row.UNDONE
     clock = trio.lowlevel.current_clock().current_time
-    now = began = clock()
-    slack = SLACK if clock() > now else 0.0
-    timeout = steps[next(reversed(progress.done))].compensation_timeout
+    began = clock()
+    # A clock that stands still between two looks, as one for tests does, is followed exactly.
+    is_running = clock() > began
+    tick, slack = (perf_counter, SLACK) if is_running else (clock, 0.0)
+    timeout = steps[next(reversed(done))].compensation_timeout
+    now = tick()
     serves_until, ends = now + slack, now + timeout + slack
-    left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
-    scope = trio.CancelScope(deadline=ends, shield=True)
+    left, turn_ends = LONGEST_TURN, now + TURN_SECONDS
+    scope = trio.CancelScope(deadline=began + timeout + slack, shield=True)
     try:
         with scope:
-            for name in reversed(list(progress.done)):
+            for name in reversed(list(done)):
                 step = steps[name]
                 undo: Any = step.compensation
                 if undo is None or name in undone or name in left_alone:
                     continue
-                now = clock()
-                if now >= ends and now > began:
-                    return None
+                at, now = now, tick()
+                if now >= ends and now > at:
+                    return Row.HAS_MORE  # the scope may have fired, and would at what follows
                 if now > serves_until or step.compensation_timeout != timeout:
                     timeout, serves_until = step.compensation_timeout, now + slack
-                    scope.deadline = ends = now + timeout + slack
+                    ends = now + timeout + slack
+                    scope.deadline = clock() + timeout + slack
                 is_plain = step.calls.compensation is Way.PLAIN
                 value = undo() if is_plain else undo(execution.context_for(step, 1, "#undo"))
                 kind = type(value)
@@ -142,13 +156,13 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | None:
                 if errors:
                     errors.pop(name, None)
                 left -= 1
-                if not left or perf_counter() > turn_ends:
-                    if clock() >= ends:
-                        return None
+                if not left or now > turn_ends:
+                    if tick() >= ends:
+                        return Row.HAS_MORE
                     scope.deadline, serves_until = inf, -inf  # the next undo sets it
                     await trio.lowlevel.checkpoint()
-                    left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
-            return None
+                    left, turn_ends = LONGEST_TURN, tick() + TURN_SECONDS
+            return Row.UNDONE
     except BaseException as error:  # noqa: BLE001 - judged as those of every undo
         if not (scope.cancel_called and isinstance(error, Exception)):
             what = f"the undo of saga step {step.name!r}"

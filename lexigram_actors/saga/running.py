@@ -50,7 +50,7 @@ from lexigram_actors.saga.calling import LATE, late, limited
 from lexigram_actors.saga.models import SagaContext, SagaState, SagaStep, Way, way_of
 from lexigram_actors.saga.plan import Backward, Park, Plan, Probe, Stage, Undo
 from lexigram_actors.saga.progress import Progress
-from lexigram_actors.saga.quick import sprint, undo_row
+from lexigram_actors.saga.quick import Row, sprint, undo_row
 from lexigram_actors.saga.recording import WRITE_TIMEOUT, Ledger, key_of_step
 
 logger = logging.getLogger(__name__)
@@ -115,8 +115,10 @@ class Execution:
 
     @property
     def at(self) -> str:
-        """The step that is under way, else the one that is its turn."""
-        return next(iter(self.in_flight), self.current or next(iter(self._plan.steps), ""))
+        """The step that is under way, the first of several, else the one that is its turn."""
+        steps = self._plan.steps
+        under_way = (name for name in steps if name in self.in_flight)
+        return next(under_way, self.current or next(iter(steps), ""))
 
     @property
     def steps(self) -> Mapping[str, SagaStep]:
@@ -519,16 +521,17 @@ class Execution:
 
     async def _unwind_unrecorded(self) -> None:
         progress = self.progress
-        while (action := self._next()) is not None:
-            failed = None if progress.in_doubt else await undo_row(self)
-            if not progress.in_doubt and failed is None:
-                continue
-            with trio.CancelScope(shield=True):
-                if failed is None:
+        if not progress.in_doubt and not self._is_past_pivot():
+            while (came := await undo_row(self)) is not Row.UNDONE:
+                if came is not Row.HAS_MORE:
+                    step, error = came
+                    with trio.CancelScope(shield=True):
+                        self._conclude(step, await self._undo(step, as_exception(step, error)))
+            progress.state = SagaState.FAILED
+        else:
+            while (action := self._next()) is not None:
+                with trio.CancelScope(shield=True):
                     await self._take(action)
-                else:
-                    step, error = failed
-                    self._conclude(step, await self._undo(step, as_exception(step, error)))
         progress.news.clear()
 
     @contextmanager

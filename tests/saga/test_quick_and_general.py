@@ -212,8 +212,9 @@ def steps(draw: st.DrawFn) -> Wanted:
 def groups(draw: st.DrawFn) -> tuple[Wanted, ...]:
     """Draw steps of which no two end at once: which would be first, nobody could say."""
     drawn = draw(st.tuples(steps(), steps(), steps()))
+    delays = (0.031, 0.043, 0.0571)  # no few of one are some of another
     return tuple(
-        evolve(each, is_sync=False, delay=0.03 * index) for index, each in enumerate(drawn, 1)
+        evolve(each, is_sync=False, delay=delay) for each, delay in zip(drawn, delays, strict=True)
     )
 
 

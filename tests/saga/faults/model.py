@@ -80,9 +80,7 @@ class Machine:
         now = known.now
         if now.phase != "running" or now.flight:
             return
-        yield known.written(self.turned(now, NOBODY))
-        if now.is_fresh:  # what comes next may have been at work, for all that the disk says
-            yield known.written(self.turned(evolve(now, maybe=self.coming(now)), NOBODY))
+        yield from self.turned(known, now, NOBODY)
 
     def coming(self, now: State) -> frozenset[str]:
         """Return what may be at work behind what is done."""
@@ -116,7 +114,8 @@ class Machine:
         )
         if may:
             flight = now.flight | {f"do {step.name}"}
-            now = evolve(now, flight=flight, maybe=now.maybe - {step.name}, is_fresh=False)
+            name = {step.name}
+            now = evolve(now, flight=flight, maybe=now.maybe - name, unseen=now.unseen - name)
             # What stands behind it must have been recorded by now.
             disk = {d for d in known.disk if d.phase == "running" and earlier <= set(d.done)}
             yield Known(now, frozenset(disk))
@@ -128,30 +127,40 @@ class Machine:
             return
         if event.how == "ok":
             done = evolve(now, done=(*now.done, step.name), flight=now.flight - {doing})
-            yield known.written(self.turned(done, done.failed) if done.stops else done)
+            if done.stops:
+                yield from self.turned(known, done, done.failed)
+            else:
+                yield known.written(done)
             return
         if event.how != "cut" or step.name in self.case.late:
-            yield self.failed(known, step, in_doubt=event.how == "cut")
+            yield from self.failed(known, step, in_doubt=event.how == "cut")
         if event.how == "cut" and self.is_cut:
             cut = evolve(
                 now, doubt=now.doubt | {step.name}, flight=now.flight - {doing}, stops=True
             )
-            yield known.written(self.turned(cut, now.failed | {step.name}))
+            yield from self.turned(known, cut, now.failed | {step.name})
 
-    def failed(self, known: Known, step: StepPlan, *, in_doubt: bool) -> Known:
+    def failed(self, known: Known, step: StepPlan, *, in_doubt: bool) -> Iterator[Known]:
         now = known.now.failing_again(f"do {step.name}")
         if now.tried(f"do {step.name}") < step.attempts and not now.stops:
-            return Known(now, known.disk)
+            yield Known(now, known.disk)
+            return
         doubt = now.doubt | {step.name} if in_doubt else now.doubt
         now = evolve(now, doubt=doubt, stops=True, failed=now.failed or frozenset({step.name}))
-        return known.written(self.turned(now, now.failed))
+        yield from self.turned(known, now, now.failed)
 
-    def turned(self, now: State, failed: frozenset[str]) -> State:
-        """Return the state once nothing more is tried; nothing turns while anything is at work."""
+    def turned(self, known: Known, now: State, failed: frozenset[str]) -> Iterator[Known]:
+        """Yield what is known once nothing more is tried; it turns when nothing is at work."""
         now = evolve(now, failed=failed, stops=True)
         if now.flight:
-            return now
-        now = evolve(now, doubt=now.doubt | now.maybe, maybe=frozenset(), is_fresh=False)
+            yield known.written(now)
+            return
+        for doubtful in (now.maybe, now.maybe | now.unseen):
+            yield known.written(self.backwards(evolve(now, doubt=now.doubt | doubtful)))
+
+    def backwards(self, now: State) -> State:
+        """Return the state in which it goes back, or stays where it is past its pivot."""
+        now = evolve(now, maybe=NOBODY, unseen=NOBODY)
         if any(self.steps[name].pivot for name in now.done):
             return evolve(now, phase="halted", doubt=frozenset())
         return self.parked(evolve(now, phase="undoing", tries=frozenset()))
@@ -251,7 +260,7 @@ class Machine:
                     stops=False,
                     failed=NOBODY,
                     maybe=disk.maybe | flight,
-                    is_fresh=True,
+                    unseen=self.coming(disk),
                 )
             yield Known(fresh)
             return

@@ -55,7 +55,8 @@ class State:
         failed: The step that ended it: one of these; none where it is not known.
         stops: Whether no new attempt may begin.
         maybe: What was at work at a crash, and has not begun again.
-        is_fresh: Whether this was read from disk, and nothing has begun since.
+        unseen: What may have been at work when this was left on disk, for all that the disk says,
+            and has not begun since it was read.
     """
 
     phase: Literal["running", "undoing", "halted", "completed"] = "running"
@@ -68,7 +69,7 @@ class State:
     failed: frozenset[str] = frozenset()
     stops: bool = False
     maybe: frozenset[str] = frozenset()
-    is_fresh: bool = False
+    unseen: frozenset[str] = frozenset()
 
     def tried(self, what: str) -> int:
         return dict(self.tries).get(what, 0)

@@ -23,7 +23,7 @@ from tests.saga.faults.plans import Case
 from tests.saga.faults.states import Event
 
 WITHIN: Final = 1e6
-MOST: Final = 24
+MOST: Final = 20
 """Steps of a host that are tried, evenly spread."""
 
 CASES: Final = {

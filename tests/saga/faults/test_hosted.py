@@ -18,7 +18,7 @@ from tests.saga.faults.living import Operation
 from tests.saga.faults.plans import NAMES, SAGA_TIMEOUT, VARIANTS, Case
 from tests.saga.faults.states import Event
 
-MOST: Final = {"memory": 16, "sqlite": 5}
+MOST: Final = {"memory": 11, "sqlite": 4}
 """Points that are tried of each, evenly spread."""
 
 TWICE: Final = 1
@@ -47,7 +47,7 @@ CRASHED: Final = {
     "force": Hosted(Case("none", "cancel", "d", "late", "b"), [("force", "b"), ("force", "d")]),
 }
 
-LIVES: Final = 60
+LIVES: Final = 40
 """Cases that are drawn, from each of two seeds."""
 
 OVER: Final = {
