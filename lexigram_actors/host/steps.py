@@ -189,7 +189,7 @@ async def guarded(call: Callable[[], Awaitable[Any]], what: str) -> Any:
     except trio.Cancelled as cancelled:  # noqa: ASYNC103 - of this task, it is raised
         if not is_stray(cancelled):
             raise
-        return Failure(stray_cancellation(what))
+        return Failure(stray_cancellation(what))  # noqa: ASYNC104
     except BaseExceptionGroup as group:  # noqa: ASYNC103 - as above
         passed = passing(group, what)
         if not is_stray(passed):

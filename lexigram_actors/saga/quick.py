@@ -76,9 +76,10 @@ async def sprint(
                 was_awaited = True
             else:
                 was_awaited = False
-        except BaseException as error:  # noqa: BLE001 - judged as those of every attempt
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - `judged` raises what passes
+            what = f"saga step {name!r}"
             # In no variable: the traceback has this frame, and the error would be in a cycle.
-            return stage, execution.ended(step, await judged(error, f"saga step {name!r}"))
+            return stage, execution.ended(step, await judged(error, what))  # noqa: ASYNC102, ASYNC104
         del in_flight[name]
         if kind is Ok:
             value = value.value
@@ -163,9 +164,9 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | Row:
                     await trio.lowlevel.checkpoint()
                     left, turn_ends = LONGEST_TURN, tick() + TURN_SECONDS
             return Row.UNDONE
-    except BaseException as error:  # noqa: BLE001 - judged as those of every undo
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - `judged` raises what passes
         if not (scope.cancel_called and isinstance(error, Exception)):
             what = f"the undo of saga step {step.name!r}"
             with trio.CancelScope(shield=True):
-                return step, (await judged(error, what)).error
+                return step, (await judged(error, what)).error  # noqa: ASYNC104
     return step, late(step, timeout, "the undo of ")

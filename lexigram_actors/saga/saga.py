@@ -288,7 +288,7 @@ class AbstractSaga(ABC, Generic[T]):
                 raise
             if self.state is SagaState.COMPLETED:
                 raise  # that is recorded, and stays
-            await self._cancelled(execution)
+            await self._cancelled(execution)  # noqa: ASYNC102 - shielded in there, undo by undo
             raise
         if stop is not None:
             self._failure = stop.error
