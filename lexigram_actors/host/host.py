@@ -31,7 +31,12 @@ from lexigram_actors.errors import (
     WorkflowNotFoundError,
     WorkflowStateError,
 )
-from lexigram_actors.events import EventBus, HookRegistry, Subscription
+from lexigram_actors.events import (
+    EventBus,
+    HookRegistry,
+    Subscription,
+    WorkflowStateTransitionedHook,
+)
 from lexigram_actors.host.compensation import stuck_in
 from lexigram_actors.host.definitions import Definitions
 from lexigram_actors.host.handle import LONGEST_LOOK, WorkflowHandle, wait_gone
@@ -291,6 +296,11 @@ class WorkflowHost:
     def publish(self, event: object) -> None:
         """Tell whoever watches."""
         self.bus.publish(event)
+
+    def transitioned(self, id: str, from_state: str, to_state: str) -> None:
+        """Tell hooks that an instance with states of its own has moved."""
+        if self.hooks.count:
+            self.pump.give(WorkflowStateTransitionedHook(id, from_state, to_state))
 
     # --- acting on instances
 

@@ -71,6 +71,10 @@ class Surroundings(Protocol):
         """Tell whoever listens; never waits."""
         ...
 
+    def transitioned(self, id: str, from_state: str, to_state: str) -> None:
+        """Tell hooks that an instance with states of its own has moved; never waits."""
+        ...
+
 
 class Lease(Protocol):
     """The host's right to run what it has."""

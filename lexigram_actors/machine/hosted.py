@@ -258,6 +258,8 @@ class HostedRun:
         to = Position(transition.target, at.version + 1)
         value = {"from": at.state, "event": mail.name, "to": to.state, "version": to.version}
         await self.journal.append(self._path(mail.name), TRANSITION, value, mail=mail.seq)
+        if self.journal.host is not None:
+            self.journal.host.transitioned(self.journal.id, at.state, to.state)
         return to
 
     async def _moved(self, at: Position, transition: Transition, mail: Mail) -> bool | Failure:

@@ -9,12 +9,14 @@ import trio
 from trio.testing import MockClock
 
 from lexigram_actors import (
+    HookRegistry,
     Pipeline,
     RunContext,
     Runnable,
     SubworkflowNode,
     WorkflowBuilder,
     WorkflowContext,
+    WorkflowStateTransitionedHook,
     step,
     workflow,
 )
@@ -99,6 +101,26 @@ async def test_signals_are_events_and_a_final_state_is_the_end(autojump_clock: M
         assert kinds(rows) == [(event, "transition") for event in ("open", "close", "lock")]
         assert all(row.mail for row in rows)
     assert diary.calls[:4] == ["guard open", "exit closed", "enter open", "opening['open', 'open']"]
+
+
+async def test_hooks_of_the_host_are_told_of_each_transition(autojump_clock: MockClock) -> None:
+    moves: list[tuple[str, str]] = []
+    hooks = HookRegistry()
+    hooks.add(WorkflowStateTransitionedHook, lambda p: moves.append((p.from_state, p.to_state)))
+    machine = StateMachineDefinition("door", door(), "closed")
+    home = Home()
+    async with home.host(machine, hooks=hooks) as host:
+        handle = await host.start(machine, id="door-1")
+        await handle.signal("open")
+        await handle.signal("open")  # refused
+        await handle.signal("close")
+        await trio.sleep(1)
+    async with home.host(machine, hooks=hooks) as host:
+        handle = host.handle("door-1")
+        await handle.signal("lock")
+        await handle.result()
+    own = [move for move in moves if not {*move} & {status.value for status in InstanceStatus}]
+    assert own == [("closed", "open"), ("open", "closed"), ("closed", "locked")]
 
 
 async def test_a_listing_shows_where_it_stands(autojump_clock: MockClock) -> None:
