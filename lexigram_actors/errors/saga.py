@@ -32,7 +32,8 @@ class SagaError(LexigramError):
         self.uncompensated = list(uncompensated)
         if message is None:
             why = "" if cause is None else f": {describe(cause)}"
-            message = f"saga step {step_name!r} failed{why}"
+            is_own = isinstance(cause, SagaError) and cause.step_name == step_name
+            message = cause.message if is_own else f"saga step {step_name!r} failed{why}"
             if self.uncompensated:
                 message += f" (not undone: {', '.join(map(repr, self.uncompensated))})"
         super().__init__(message, **facts)

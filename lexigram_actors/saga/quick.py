@@ -34,8 +34,8 @@ from lexigram_actors.saga.calling import late
 from lexigram_actors.saga.models import SagaStep, Way
 
 if TYPE_CHECKING:
+    from lexigram_actors.saga.execution import Execution
     from lexigram_actors.saga.plan import Stage
-    from lexigram_actors.saga.running import Execution
 
 LONGEST_TURN: Final = 100
 TURN_SECONDS: Final = 0.001

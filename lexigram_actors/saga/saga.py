@@ -38,12 +38,14 @@ from lexigram_actors.host.recorded import claimed
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.saga.decorators import step_of
+from lexigram_actors.saga.execution import Execution, Stop
+from lexigram_actors.saga.forward import Forward
 from lexigram_actors.saga.models import SagaState, SagaStep, SagaStoreProtocol
 from lexigram_actors.saga.plan import InDoubt, Plan
 from lexigram_actors.saga.progress import Progress, progress_from
 from lexigram_actors.saga.recording import JournalLedger, Ledger, SagaLedger
-from lexigram_actors.saga.running import Execution, Stop
 from lexigram_actors.saga.stores import saga_store_in
+from lexigram_actors.saga.unwinding import Unwinding
 
 if TYPE_CHECKING:
     from lexigram_actors.saga.runnable import SagaRunnable
@@ -262,7 +264,7 @@ class AbstractSaga(ABC, Generic[T]):
 
     async def _go_on(self, execution: Execution) -> Outcome:
         if self.state is SagaState.COMPENSATING:
-            await execution.take_up()
+            await Unwinding(execution).take_up()
         else:
             await self._forward(execution)
         return self._outcome()
@@ -280,8 +282,9 @@ class AbstractSaga(ABC, Generic[T]):
 
     async def _forward(self, execution: Execution) -> None:
         try:
-            await execution.begin(self._timeout)
-            stop = await execution.forward()
+            forward = Forward(execution)
+            await forward.begin(self._timeout)
+            stop = await forward.go_on()
         except BaseException as error:
             passed = passing(error, f"saga {execution.saga_id!r}")
             if not isinstance(passed, trio.Cancelled) or execution.is_put_away:
@@ -292,7 +295,7 @@ class AbstractSaga(ABC, Generic[T]):
             raise
         if stop is not None:
             self._failure = stop.error
-            await execution.backward(stop)
+            await Unwinding(execution).begin(stop)
 
     async def _cancelled(self, execution: Execution) -> None:
         """Undo what is done, since somebody cancelled it."""
@@ -301,7 +304,7 @@ class AbstractSaga(ABC, Generic[T]):
         error = WorkflowCancelledError("cancelled" if reason is None else reason)
         self._failure = error
         try:
-            await execution.backward(Stop(execution.at, error))
+            await Unwinding(execution).begin(Stop(execution.at, error))
         except Exception:  # the cancellation is what passes
             logger.exception("saga %r was cancelled, and is not undone", execution.saga_id)
 
@@ -342,12 +345,12 @@ class AbstractSaga(ABC, Generic[T]):
             self._want_again()
             if progress.failure is None:
                 if progress.state is SagaState.RUNNING:
-                    execution._presume()
+                    execution.presume()
                 self._failure = error = SagaStepError("", "compensate() was called")
-                await execution.backward(Stop(self._first(), error))
+                await Unwinding(execution).begin(Stop(self._first(), error))
             else:
                 progress.state = SagaState.COMPENSATING
-                await execution.take_up()
+                await Unwinding(execution).take_up()
             self._check_undone()
 
     async def retry_compensation(self) -> None:
@@ -371,7 +374,7 @@ class AbstractSaga(ABC, Generic[T]):
                     hint="execute() goes on with it",
                 )
             self._want_again()
-            await execution.take_up()
+            await Unwinding(execution).take_up()
             self._check_undone()
 
     def _want_again(self) -> None:
