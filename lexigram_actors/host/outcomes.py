@@ -129,9 +129,11 @@ def _fields_of(error: LexigramError) -> dict[str, Any]:
 
 
 def _undos_of(error: SagaError) -> dict[str, Any]:
-    """Return what could not be undone, and why."""
+    """Return why a saga failed, what could not be undone, and why not."""
     why = {_text(step): _text(describe(e)) for step, e in error.compensation_errors.items()}
-    return {"uncompensated": [_text(s) for s in error.uncompensated], "compensation_errors": why}
+    cause = {} if error.cause is None else {"cause": _text(describe(error.cause))}
+    left = [_text(step) for step in error.uncompensated]
+    return {**cause, "uncompensated": left, "compensation_errors": why}
 
 
 def paths_behind(error: BaseException) -> list[str]:
@@ -261,6 +263,7 @@ def _saga_error(facts: Mapping[str, Any]) -> LexigramError:
     errors = why.items() if isinstance(why, Mapping) else ()
     return SagaError(
         step,
+        facts.get("cause"),
         compensation_errors={str(s): SagaStepError(str(s), str(text)) for s, text in errors},
         uncompensated=[str(each) for each in left] if isinstance(left, list) else (),
     )

@@ -233,10 +233,16 @@ def checked_id(persistence: StatePersistenceProtocol | None, machine_id: str | N
     """Return the name of a machine.
 
     Raises:
-        ConfigurationError: There is none, or it is no text, and transitions are recorded under it.
+        ConfigurationError: There is none, or it is no text, and transitions are recorded under it;
+            or the persistence is none.
     """
     if persistence is None:
         return machine_id
+    if not callable(getattr(persistence, "append_transition", None)):
+        raise ConfigurationError(
+            f"persistence: {given(persistence)} records no transitions",
+            hint="of a store make one: StoreStatePersistence(store)",
+        )
     if not isinstance(machine_id, str) or not machine_id:
         raise ConfigurationError(
             f"a machine with a persistence needs a machine_id, and {given(machine_id)} was given",

@@ -92,7 +92,7 @@ class SagaStep:
             graph, another saga's `as_runnable()`.
         compensation: Undoes it; called as the action is. It fails by raising or with an `Err`.
             None: there is nothing to undo.
-        max_retries: Attempts of the action in all, at least one.
+        max_retries: Attempts of the action in all, at least one: 0 counts as 1.
         retry_delay: Seconds between two attempts, of an undo too.
         idempotent: Whether the compensation is safe to run more than once, and for a step that may
             not have happened. Only then it is tried again.

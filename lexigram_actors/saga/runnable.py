@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Final, final
 
 from lexigram_actors.errors import ConfigurationError
 from lexigram_actors.host.seam import RunContext
 from lexigram_actors.result import Err, Ok, Result
 from lexigram_actors.saga.saga import AbstractSaga
+
+
+def check_takes_input(cls: type[AbstractSaga[Any]]) -> None:
+    """Refuse a class that cannot be called with an input alone.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    try:
+        signature(cls).bind(None)
+    except TypeError:
+        raise TypeError(
+            f"{cls.__name__} is not made from an input alone; say how it is: "
+            f"{cls.__name__}.as_runnable(lambda input: {cls.__name__}(...))"
+        ) from None
 
 
 @final
@@ -27,6 +43,8 @@ class SagaRunnable:
     ) -> None:
         if make is not None and not callable(make):
             raise TypeError(f"make: {make!r} cannot be called")
+        if make is None:
+            check_takes_input(cls)
         if name is not None and (not isinstance(name, str) or not name):
             raise ConfigurationError("name: a saga's name must be a string that is not empty")
         self._class = cls
