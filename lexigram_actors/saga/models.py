@@ -17,8 +17,6 @@ from lexigram_actors.host.seam import Runnable
 
 LONGEST_NAME: Final = 256
 
-FUNCTIONS: Final = frozenset({FunctionType, MethodType})
-
 
 class SagaState(StrEnum):
     """How far a saga is.
@@ -192,16 +190,14 @@ def way_of(given: Any) -> Way:
         required = code.co_argcount - len(plain.__defaults__ or ()) - is_bound
         if required <= 1 and not code.co_kwonlyargcount:
             return Way.CONTEXT if required == 1 else Way.PLAIN
-    if not callable(given) or is_runnable(given) or hasattr(given, "__runnable__"):
+    if not callable(given) or hasattr(given, "__runnable__"):
         return Way.RUN
     return Way.CONTEXT if takes_context(given) else Way.PLAIN
 
 
 def is_runnable(given: object) -> bool:
-    """Say whether it is to be run; functions, which most are, need no closer look."""
-    if type(given) in FUNCTIONS:
-        return False
-    return isinstance(given, Runnable) and not isinstance(given, type)
+    """Say whether it is to be run: what can be called is called, whatever else it has."""
+    return not callable(given) and isinstance(given, Runnable)
 
 
 def takes_context(fn: Callable[..., Any]) -> bool:

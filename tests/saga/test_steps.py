@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 import trio
@@ -626,3 +627,14 @@ async def test_a_store_sees_n_steps_in_n_plus_1_writes() -> None:
     await Made(book.step("a"), book.step("b"), book.step("c"), store=store).execute()
     states = [state for state, _ in store.saves]
     assert states == [SagaState.RUNNING] * 3 + [SagaState.COMPLETED]
+
+
+async def test_a_stand_in_that_has_every_attribute_is_called() -> None:
+    action, undo = AsyncMock(return_value=Ok(1)), AsyncMock()
+    saga = Made(
+        SagaStep("a", action, undo), SagaStep("b", AsyncMock(return_value=Err("no")), max_retries=1)
+    )
+    assert (await saga.execute()).is_err()
+    assert saga.results == {"a": 1}
+    action.assert_awaited_once_with()
+    undo.assert_awaited_once_with()
