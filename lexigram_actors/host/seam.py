@@ -81,8 +81,8 @@ def check_runnable(candidate: object) -> None:
     if not isinstance(candidate, Runnable) or isinstance(candidate, type):
         raise TypeError(
             "expected a Runnable (a pipeline, an engine, runner.as_runnable(), "
-            "operation.as_runnable(name), MySaga.as_runnable()) or, in a host, a function marked @workflow, "
-            f"not {given(candidate)}"
+            "operation.as_runnable(name), MySaga.as_runnable()) or, in a host, a function marked "
+            f"@workflow, not {given(candidate)}"
         )
 
 
