@@ -23,6 +23,7 @@ from lexigram_actors.cli.showing import definition_text, one_line, print_facts, 
 from lexigram_actors.cli.stores import check_exists, command_line, opened
 from lexigram_actors.errors import StoreCorruptedError
 from lexigram_actors.host.history import open_questions
+from lexigram_actors.machine.stored import KIND as STORED_MACHINE
 from lexigram_actors.storage.instances import (
     ENDED,
     RETRIABLE,
@@ -124,7 +125,12 @@ def instance_findings(
                 "skip or force what is stuck",
             )
         )
-    alone = [each for each in read.instances if file.host is None or each.owner not in file.hosts]
+    alone = [
+        each
+        for each in read.instances
+        if (file.host is None or each.owner not in file.hosts)
+        and each.definition.kind != STORED_MACHINE  # which no host ever runs
+    ]
     if file.lock_problem:
         pass  # it cannot be said who runs them
     elif file.host is None and alone:

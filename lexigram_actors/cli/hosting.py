@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from attrs import frozen
 
 from lexigram_actors.cli.console import Terminal
 from lexigram_actors.cli.errors import EXIT_OK, EXIT_RUN_FAILED, TargetError
+from lexigram_actors.cli.hints import after_failure
 from lexigram_actors.cli.interrupts import SIGNALS, Interrupts
 from lexigram_actors.cli.showing import one_line, outcome_facts, print_questions, say, whole_value
 from lexigram_actors.cli.stores import command_line, parse_value
@@ -21,13 +23,19 @@ from lexigram_actors.events import WorkflowRecordedEvent, WorkflowStatusEvent
 from lexigram_actors.host.asking import REFUSED
 from lexigram_actors.host.definitions import runnable_of
 from lexigram_actors.host.handle import WorkflowHandle
+from lexigram_actors.host.history import HistoryEntry
 from lexigram_actors.host.opening import open_host
+from lexigram_actors.host.retrying import failure_in
 from lexigram_actors.host.seam import Runnable
 from lexigram_actors.result import Result
-from lexigram_actors.storage.instances import RETRIABLE, InstanceStatus
+from lexigram_actors.storage.instances import RETRIABLE, Entry, Instance, InstanceStatus
 from lexigram_actors.storage.opening import checked_url
+from lexigram_actors.storage.ports import Store
 
 EXIT_FAILED = 1
+
+MISFIT = "does not fit: "
+"""After what a problem with an answer begins with: a question, by the name that it has inside."""
 
 EXIT_CODES = {
     InstanceStatus.COMPLETED: EXIT_OK,
@@ -50,9 +58,13 @@ class Wanted:
 
     @property
     def command(self) -> str:
-        """Return the command line that goes on with it."""
+        """The command line that goes on with it."""
+        return self.command_for(self.id)
+
+    def command_for(self, id: str) -> str:
+        """Return the command line that goes on with an instance of the same target and input."""
         given = [] if self.input_text is None else [self.input_text]
-        again = [PROGRAM, "run", self.target, *given, "--id", self.id, "--store", self.store]
+        again = [PROGRAM, "run", self.target, *given, "--id", id, "--store", self.store]
         return shlex.join(again)
 
     @property
@@ -63,10 +75,16 @@ class Wanted:
 
 @frozen
 class Ended:
-    """How the instance ended."""
+    """How the instance ended, and what it recorded."""
 
-    status: InstanceStatus
+    instance: Instance
     outcome: Result[Any, Exception]
+    history: Sequence[HistoryEntry]
+
+    @property
+    def status(self) -> InstanceStatus:
+        """How it ended, in a word."""
+        return self.instance.status
 
 
 async def run_instance(
@@ -114,7 +132,8 @@ def load_runnable(target: str) -> Runnable:
         raise TargetError(
             f"{name} is a {type(found).__name__}, and nothing that a host can run.",
             hint="a function with @workflow above it, a pipeline, a graph's engine or "
-            "runner.as_runnable(), operation.as_runnable(...), a saga class's as_runnable()",
+            "runner.as_runnable(), operation.as_runnable(...), a saga class's as_runnable(), "
+            "a StateMachineDefinition, an ApprovalChain",
             cause=problem,
         ) from problem
 
@@ -124,33 +143,39 @@ async def host_until_end(wanted: Wanted, terminal: Terminal) -> Ended:
     async with open_host(wanted.store, register=[wanted.runnable]) as host:
         handle = await host.start(wanted.runnable, wanted.input, id=wanted.id)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(show_questions, handle, wanted, terminal)
+            nursery.start_soon(show_questions, handle, host.store, wanted, terminal)
             outcome = await handle.result()
             nursery.cancel_scope.cancel()
-        return Ended((await handle.describe()).status, outcome)
+        return Ended(await handle.describe(), outcome, await handle.history())
 
 
-async def show_questions(handle: WorkflowHandle, wanted: Wanted, terminal: Terminal) -> None:
+async def show_questions(
+    handle: WorkflowHandle, store: Store, wanted: Wanted, terminal: Terminal
+) -> None:
     """Show what the instance asks, each question once, and again when an answer did not fit."""
     shown: set[str] = set()
     async with handle.events(WorkflowRecordedEvent, WorkflowStatusEvent) as events:
         await _show_new(handle, shown, wanted, terminal)
         async for event in events:
             if isinstance(event, WorkflowRecordedEvent) and event.kind == REFUSED:
-                why = await problem_with(handle, event.path)
-                terminal.note(f"the answer to {one_line(event.path)!r} does not fit{why}")
+                entries = await store.instances.journal(handle.id)
+                terminal.note(refusal_text(entries, event.path))
                 shown.discard(event.path)
             await _show_new(handle, shown, wanted, terminal)
 
 
-async def problem_with(handle: WorkflowHandle, question: str) -> str:
-    """Return what is recorded against the last answer to a question, as the end of a line."""
-    said = [
-        each.outcome
-        for each in await handle.history()
-        if each.kind == REFUSED and each.path == question
-    ]
-    return f": {one_line(said[-1])}" if said else ""
+def refusal_text(entries: Sequence[Entry], path: str) -> str:
+    """Return what is recorded against the last answer to a question, or event of a machine."""
+    said = [each.value for each in entries if each.kind == REFUSED and each.path == path]
+    recorded = said[-1] if said and isinstance(said[-1], Mapping) else {}
+    if "event" in recorded:
+        failure = failure_in(recorded)
+        why = "" if failure is None else f": {failure.get('message', '')}"
+        event, state = one_line(str(recorded["event"])), one_line(str(recorded.get("state")))
+        return one_line(f"event {event!r} was refused in state {state!r}{why}")
+    problem = str(recorded.get("problem", ""))
+    why = one_line(problem.partition(MISFIT)[2] or problem)
+    return f"the answer to {one_line(path)!r} does not fit" + (why and f": {why}")
 
 
 async def _show_new(
@@ -159,7 +184,7 @@ async def _show_new(
     asked = await handle.questions()
     new = [each for each in asked if each.id not in shown]
     shown.update(each.id for each in new)
-    print_questions(terminal.err, new)
+    print_questions(terminal.err, new, wanted.runnable.kind)
     for each in new:
         chosen = [] if len(asked) == 1 else ["--question", each.id]
         answer = command_line("answer", wanted.id, "VALUE", *chosen, store=wanted.store)
@@ -187,29 +212,30 @@ def _tell_ended(terminal: Terminal, wanted: Wanted, ended: Ended) -> int:
         error = ended.outcome.unwrap_err()
         if isinstance(error, LexigramError):  # what is recorded comes back as nothing else
             print_error(terminal.err, error)
-    next_step = next_after(ended.status, wanted) if wanted.is_kept else None
-    _tell_next(terminal, next_step)
+    next_steps = next_after(ended, wanted) if wanted.is_kept else []
+    for each in next_steps:
+        _tell_next(terminal, each)
     terminal.emit(
         {
             "status": ended.status.value,
             "exit_code": code,
             "id": wanted.id,
             "outcome": outcome_facts(ended.outcome),
-            "next": next_step,
+            "next": "\n".join(next_steps) or None,
         }
     )
     return code
 
 
-def next_after(status: InstanceStatus, wanted: Wanted) -> str | None:
-    """Return the command that is for a person to give next; None: there is none."""
-    if status is InstanceStatus.COMPENSATION_STUCK:
+def next_after(ended: Ended, wanted: Wanted) -> list[str]:
+    """Return the commands of which a person is to give one next; none: there is nothing to do."""
+    if ended.status is InstanceStatus.COMPENSATION_STUCK:
         show = command_line("show", wanted.id, store=wanted.store)
-        return f"to see what is not undone, and how to decide: {show}"
-    if status not in RETRIABLE:
-        return None
-    retry = command_line("retry", wanted.id, store=wanted.store)
-    return f"to try again: {retry} && {wanted.command}"
+        return [f"to see what is not undone, and how to decide: {show}"]
+    if ended.status not in RETRIABLE:
+        return []
+    steps = after_failure(ended.instance, ended.outcome, ended.history, wanted.store)
+    return [f"{each.line} && {wanted.command_for(each.id)}" for each in steps]
 
 
 def _tell_next(terminal: Terminal, next_step: str | None) -> None:

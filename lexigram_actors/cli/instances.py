@@ -8,6 +8,7 @@ import trio
 
 from lexigram_actors.cli.console import Terminal
 from lexigram_actors.cli.errors import EXIT_OK, EXIT_RUN_FAILED, OptionError
+from lexigram_actors.cli.hints import hints_for
 from lexigram_actors.cli.showing import (
     definition_text,
     entry_facts,
@@ -28,11 +29,13 @@ from lexigram_actors.cli.showing import (
     tree_lines,
     value_text,
 )
-from lexigram_actors.cli.stores import command_line, opened, parse_value
+from lexigram_actors.cli.stores import opened, parse_value
+from lexigram_actors.errors import WorkflowStateError
 from lexigram_actors.host.compensation import stuck_in
 from lexigram_actors.host.journal import standing
 from lexigram_actors.host.operator import InstanceTree, Operator
-from lexigram_actors.storage.instances import RETRIABLE, Instance, InstanceStatus, Mail
+from lexigram_actors.machine.stored import KIND as STORED_MACHINE
+from lexigram_actors.storage.instances import Instance, InstanceStatus, Mail
 from lexigram_actors.storage.ports import Store
 
 POLL = 0.2
@@ -103,11 +106,19 @@ async def run_show(store: str, id: str, limit: int, terminal: Terminal) -> int:
     if outcome is not None:
         facts.append(("outcome" if outcome.is_ok() else "error", outcome_line(outcome)))
     terminal.show(lambda out: print_facts(out, one_line(id), facts))
-    terminal.show(lambda out: print_questions(out, questions))
+    kind = instance.definition.kind
+    terminal.show(lambda out: print_questions(out, questions, kind))
     if history:
         terminal.show(lambda out: print_history(out, history[left_out:], left_out))
     terminal.show(lambda out: print_stuck(out, stuck))
-    hints = hints_for(instance, [each.id for each in questions], store, stuck=list(stuck))
+    hints = hints_for(
+        instance,
+        [each.id for each in questions],
+        store,
+        outcome=outcome,
+        history=history,
+        stuck=list(stuck),
+    )
     for hint in hints:
         terminal.show(partial(say, line=hint))
     terminal.emit(
@@ -147,32 +158,6 @@ def _facts_for_people(instance: Instance, given: Any) -> list[tuple[str, str]]:
 async def stuck_steps(store: Store, id: str) -> dict[str, Any]:
     """Return the steps that could not be undone, by path, with what is recorded of why."""
     return stuck_in(standing(await store.instances.journal(id)))
-
-
-def hints_for(
-    instance: Instance, questions: Sequence[str], store: str, *, stuck: Sequence[str] = ()
-) -> list[str]:
-    """Return the commands with which an instance may be helped on."""
-    if instance.status in RETRIABLE:
-        again = f"to try again: {command_line('retry', instance.id, store=store)}"
-        return [again, *(line for step in stuck for line in decisions(instance.id, step, store))]
-    if instance.status is InstanceStatus.PAUSED:
-        return [f"to go on: {command_line('resume', instance.id, store=store)}"]
-    if len(questions) == 1:
-        return [f"to answer: {command_line('answer', instance.id, 'VALUE', store=store)}"]
-    return [
-        "to answer: "
-        + command_line("answer", instance.id, "VALUE", "--question", question, store=store)
-        for question in questions
-    ]
-
-
-def decisions(id: str, step: str, store: str) -> list[str]:
-    """Return the commands with which a person settles a step that is stuck."""
-    return [
-        f"to leave it done: {command_line('skip', id, step, store=store)}",
-        f"once it is undone by hand: {command_line('force', id, step, store=store)}",
-    ]
 
 
 async def run_tree(store: str, id: str | None, limit: int, terminal: Terminal) -> int:
@@ -218,13 +203,30 @@ def grown(instances: Sequence[Instance]) -> list[InstanceTree]:
 # --- acting -----------------------------------------------------------------------------------
 
 
+async def check_is_hosted(operator: Operator, id: str) -> None:
+    """Refuse what only a host could do of an instance that none runs.
+
+    Raises:
+        WorkflowStateError: It is a machine that its program keeps in the store.
+    """
+    instance = await operator.find(id)
+    if instance.definition.kind == STORED_MACHINE and not instance.status.has_ended:
+        raise WorkflowStateError(
+            f"{id!r} is a stored machine: no host runs it, so it takes no signals or "
+            "cancellations, and is not deleted",
+            hint="call transition() of it, in the program that has it",
+        )
+
+
 async def run_signal(
     store: str, id: str, name: str, payload: str | None, key: str | None, terminal: Terminal
 ) -> int:
     """Post a signal."""
     value = parse_value("PAYLOAD", payload)
     async with opened(store) as open_one:
-        mail = await Operator(open_one).signal(id, name, value, key=key)
+        operator = Operator(open_one)
+        await check_is_hosted(operator, id)
+        mail = await operator.signal(id, name, value, key=key)
     return _tell_posted(terminal, mail, f"signal {one_line(name)!r}")
 
 
@@ -241,7 +243,9 @@ async def run_answer(
 async def run_pause(store: str, id: str, terminal: Terminal) -> int:
     """Ask an instance to begin nothing new."""
     async with opened(store) as open_one:
-        mail = await Operator(open_one).pause(id)
+        operator = Operator(open_one)
+        await check_is_hosted(operator, id)
+        mail = await operator.pause(id)
     return _tell_posted(terminal, mail, "the wish to pause")
 
 
@@ -279,6 +283,7 @@ async def run_cancel(
         raise OptionError(f"--wait is {wait:g}; it is seconds, 0 or more.")
     async with opened(store) as open_one:
         operator = Operator(open_one)
+        await check_is_hosted(operator, id)
         mail = await operator.cancel(id, reason, grace)
         if wait is None:
             return _tell_posted(terminal, mail, "the cancellation")
@@ -366,7 +371,9 @@ def pending_text(instance: Instance) -> str:
 async def run_delete(store: str, id: str, terminal: Terminal) -> int:
     """Remove an instance that has ended."""
     async with opened(store) as open_one:
-        await Operator(open_one).delete(id)
+        operator = Operator(open_one)
+        await check_is_hosted(operator, id)
+        await operator.delete(id)
     terminal.show(partial(say, line=f"{one_line(id)} is deleted"))
     terminal.emit({"exit_code": EXIT_OK, "deleted": id})
     return EXIT_OK

@@ -5,7 +5,7 @@ steer the terminal, on one line, and cut where it is long.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
 SHOWN = 200
 """Characters of a value that people are shown."""
+
+APPROVAL = "approval"
+
+DECISION = (
+    '{"by": ..., "verdict": "approved" | "rejected" | "delegated"}, with "to": ... if delegated'
+)
+"""What an approval takes for an answer."""
+
+STATUS = "status"
+ROOM = 40
+"""Columns of the terminal that the id of an instance leaves to what stands beside it."""
 
 STYLES = {
     InstanceStatus.COMPLETED: "green",
@@ -161,7 +172,9 @@ def print_instances(console: "Console", instances: Sequence[Instance]) -> None:
     """Print instances, a line each."""
     from rich.text import Text
 
-    table = plain_table("id", "definition", "status", "since", "note")
+    longest = max((len(one_line(each.id)) for each in instances), default=0)
+    kept = {STATUS} if longest > console.width - ROOM else {"id", STATUS}
+    table = plain_table("id", "definition", STATUS, "since", "note", no_wrap=kept)
     for instance in instances:
         table.add_row(
             Text(one_line(instance.id)),
@@ -193,12 +206,18 @@ def print_history(console: "Console", history: Sequence[HistoryEntry], left_out:
     console.print(table)
 
 
-def print_questions(console: "Console", questions: Sequence[Question]) -> None:
-    """Print what is asked."""
+def print_questions(console: "Console", questions: Sequence[Question], kind: str) -> None:
+    """Print what is asked, and what an answer looks like.
+
+    Args:
+        kind: Of the definition: an approval takes answers of one form, and has no schema for it.
+    """
     for question in questions:
         say(console, f"asks {one_line(question.id)!r}: {one_line(question.prompt)}")
         if question.schema is not None:
             say(console, f"  expects {value_text(question.schema)}")
+        elif kind == APPROVAL:
+            say(console, f"  expects {DECISION}")
         if question.expires_at is not None:
             say(console, f"  until {time_text(question.expires_at)}")
 
@@ -211,14 +230,18 @@ def print_stuck(console: "Console", stuck: Mapping[str, Any]) -> None:
         say(console, f"not undone {one_line(step)!r}: {one_line(facts['reason'] + error)}")
 
 
-def plain_table(*columns: str) -> "Table":
-    """Return a table without a frame, whose first columns are folded rather than cut."""
+def plain_table(*columns: str, no_wrap: Collection[str] = ()) -> "Table":
+    """Return a table without a frame, whose columns are folded rather than cut.
+
+    Args:
+        no_wrap: Columns that stay on one line, so that they can be copied; others make room.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in no_wrap)
     return table
 
 

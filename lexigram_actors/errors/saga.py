@@ -31,9 +31,12 @@ class SagaError(LexigramError):
         self.compensation_errors = dict(compensation_errors or {})
         self.uncompensated = list(uncompensated)
         if message is None:
-            why = "" if cause is None else f": {describe(cause)}"
-            is_own = isinstance(cause, SagaError) and cause.step_name == step_name
-            message = cause.message if is_own else f"saga step {step_name!r} failed{why}"
+            failed = f"saga step {step_name!r} failed"
+            why = "" if cause is None else describe(cause)
+            if why.startswith(failed):  # it says so itself
+                message = why
+            else:
+                message = f"{failed}: {why}" if why else failed
             if self.uncompensated:
                 message += f" (not undone: {', '.join(map(repr, self.uncompensated))})"
         super().__init__(message, **facts)

@@ -13,6 +13,12 @@ from lexigram_actors.errors import (
 from lexigram_actors.storage.instances import Instance, InstanceStatus
 
 RESTORE: Final = "stop the hosts, copy the database to a safe place, and restore a backup"
+NOTHING_TO_RETRY: Final = (
+    "there is nothing to retry; what has ended well can be run again with a fork"
+)
+A_HOST_FIRST: Final = (
+    "its start, or the last decision or retry, waits for a host: run one, then give the next"
+)
 CHECK_THE_ID: Final = "check the id; an instance that was deleted is gone for good"
 
 
@@ -75,10 +81,11 @@ def is_to_be_cancelled(instance: Instance, status: InstanceStatus) -> WorkflowSt
 
 def has_not_failed(instance: Instance) -> WorkflowStateError:
     """Say that only what failed can be reopened."""
+    is_pending = instance.status is InstanceStatus.PENDING
     return WorkflowStateError(
         f"instance {instance.id!r} is {instance.status}, and only one that failed can be reopened",
         details={"instance": instance.id, "status": str(instance.status)},
-        hint="there is nothing to retry; what has ended well can be run again with a fork",
+        hint=A_HOST_FIRST if is_pending else NOTHING_TO_RETRY,
     )
 
 

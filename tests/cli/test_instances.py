@@ -12,10 +12,12 @@ import pytest
 import trio
 
 from lexigram_actors.cli.errors import OptionError
+from lexigram_actors.cli.hosting import refusal_text
 from lexigram_actors.cli.instances import grown
 from lexigram_actors.cli.showing import one_line, time_text, tree_lines
 from lexigram_actors.cli.stores import parse_value
 from lexigram_actors.host.operator import InstanceTree
+from lexigram_actors.machine import State, StateMachine, StoreStatePersistence, Transition
 from lexigram_actors.storage import open_store
 from lexigram_actors.storage.instances import (
     Definition,
@@ -90,13 +92,14 @@ class Desk:
         *rows: tuple[str, str, Any],
         parent: str | None = None,
         status: InstanceStatus = InstanceStatus.WAITING,
+        definition: Definition = ORDER,
     ) -> None:
         """Begin an instance, with entries, that no host has any more."""
 
         async def act(store: Store) -> None:
             instances = store.instances
             await instances.enter("desk", 60.0)
-            new = NewInstance(id=id, definition=ORDER, input=7, parent=parent)
+            new = NewInstance(id=id, definition=definition, input=7, parent=parent)
             await instances.create(new, host="desk")
             entries = [Entry(*row, position=at) for at, row in enumerate(rows, 1)]
             await instances.append(id, 1, entries, status=status, note="it waits")
@@ -258,6 +261,15 @@ def test_show_tells_who_began_it_and_how_each_question_is_answered(desk: Desk) -
     assert shown.count("until 2033-05-1") == 2
 
 
+def test_show_tells_what_an_approval_takes_for_an_answer(desk: Desk) -> None:
+    question = {"prompt": "approve?", "schema": None, "expires_at": None}
+    desk.begin("a", ("m/ana", "asked", question), definition=Definition("approval", "expense", 1))
+    desk.begin("b", ("ask", "asked", question))
+    expected = 'expects {"by": ..., "verdict": "approved" | "rejected" | "delegated"}'
+    assert expected in desk("show", "a").out
+    assert "expects" not in desk("show", "b").out
+
+
 def test_show_tells_how_a_paused_instance_goes_on(desk: Desk) -> None:
     desk.begin("a", status=InstanceStatus.PAUSED)
     assert "to go on: lexigram-actors resume a --store" in desk("show", "a").out
@@ -364,6 +376,50 @@ def test_a_store_that_is_not_there_is_not_made(
     assert workshop.names() == set()
 
 
+@pytest.mark.parametrize(
+    "arguments", [("signal", "m", "pay"), ("cancel", "m"), ("pause", "m"), ("delete", "m")]
+)
+def test_a_stored_machine_is_told_nothing_that_only_a_host_could_do(
+    desk: Desk, arguments: tuple[str, ...]
+) -> None:
+    keep_machine(desk, "m")
+    done = desk(*arguments)
+    assert done.code == 3
+    assert "no host runs it" in done.err
+    assert "call transition()" in done.err
+    assert desk.mail("m") == []
+
+
+def keep_machine(desk: Desk, id: str) -> None:
+    states = [State("new", {"pay": Transition("pay", "paid")}), State("paid")]
+
+    async def act(store: Store) -> None:
+        await StateMachine(states, "new", StoreStatePersistence(store), id).transition("pay")
+
+    desk.change(act)
+
+
+# --- refusals of a run -----------------------------------------------------------------------
+
+
+def test_a_problem_with_an_answer_is_said_once() -> None:
+    problem = {"problem": "the answer for 'm' does not fit: expected bool\x1b, got " + "x" * 120}
+    said = refusal_text(
+        [Entry("a/m", "refused", {"problem": ""}), Entry("a/m", "refused", problem)], "a/m"
+    )
+    assert said == "the answer to 'a/m' does not fit: expected bool\\x1b, got " + "x" * 120
+    assert refusal_text([], "m") == "the answer to 'm' does not fit"
+    assert refusal_text([Entry("m", "refused", {"problem": "no"})], "m").endswith("fit: no")
+
+
+def test_an_event_of_a_machine_that_was_refused_is_said_to_be_one() -> None:
+    refused = {"event": "open", "state": "closed"}
+    failed = {**refused, "error": {"message": "ValueError: jammed"}}
+    said = "event 'open' was refused in state 'closed'"
+    assert refusal_text([Entry("open", "refused", refused)], "open") == said
+    assert refusal_text([Entry("open", "refused", failed)], "open") == f"{said}: ValueError: jammed"
+
+
 # --- changing --------------------------------------------------------------------------------
 
 
@@ -400,6 +456,11 @@ def test_doctor_tells_what_failed_and_what_nobody_runs(desk: Desk) -> None:
     assert (summary["exit_code"], summary["questions"], summary["host"]) == (1, 1, None)
     said = [each["what"] for each in summary["findings"]]
     assert said == ["1 failed: bad", "1 have not ended, and no host runs: a"]
+
+
+def test_doctor_misses_no_host_for_a_stored_machine(desk: Desk) -> None:
+    keep_machine(desk, "m")
+    assert desk.json("doctor")["findings"] == []
 
 
 def test_doctor_tells_of_a_host_that_has_not_the_definition(desk: Desk) -> None:

@@ -19,6 +19,10 @@ FLOWS = """
 import os
 import trio
 from lexigram_actors import workflow
+from lexigram_actors.machine import State, StateMachineDefinition, Transition
+
+closed = State("closed", {"open": Transition("open", "open")})
+door = StateMachineDefinition("door", [closed, State("open")], "closed")
 
 def begin():
     with open("begun", "a") as file:
@@ -128,8 +132,21 @@ def test_a_question_is_answered_from_another_process_after_an_answer_that_does_n
         assert runs.json("answer", "a", "false")["exit_code"] == 0
         out, err = process.communicate(timeout=20)
     assert json.loads(out)["outcome"] == {"ok": ["begun", False]}
-    assert "the answer to 'ask' does not fit" in err
+    (line,) = [each for each in err.splitlines() if "does not fit" in each]
+    assert line.startswith("the answer to 'ask' does not fit: ")
+    assert "problem" not in line
     assert err.count(f"in another terminal: lexigram-actors answer a VALUE --store {STORE}") == 2
+
+
+def test_an_event_that_a_machine_refused_is_told_as_an_event(runs: Runs) -> None:
+    with runs.started("flows:door", "--id", "a") as process:
+        wait_until(lambda: (runs.folder / "flows.db").exists() and runs.statuses() != {})
+        wait_until(lambda: runs.statuses() == {"a": "waiting"})
+        assert runs.json("signal", "a", "close")["exit_code"] == 0
+        wait_until(lambda: "refused" in str(runs.json("show", "a")["journal"]))
+        assert runs.json("signal", "a", "open")["exit_code"] == 0
+        out, err = process.communicate(timeout=20)
+    assert (out, err) == ('"open"\n', "event 'close' was refused in state 'closed'\n")
 
 
 def test_a_run_is_cancelled_from_another_process(runs: Runs) -> None:

@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from lexigram_actors.host.compensation import FORCED, SKIPPED, STUCK
-from lexigram_actors.storage.instances import Entry, InstanceStatus, NewInstance
+from lexigram_actors.cli.hints import after_failure
+from lexigram_actors.errors import SagaError
+from lexigram_actors.host.compensation import COMPENSATING, FORCED, SKIPPED, STUCK
+from lexigram_actors.host.history import HistoryEntry
+from lexigram_actors.result import Err
+from lexigram_actors.storage.instances import (
+    Definition,
+    Entry,
+    Instance,
+    InstanceStatus,
+    NewInstance,
+)
 from lexigram_actors.storage.ports import Store
 from tests.cli.conftest import Command, Workshop
 from tests.cli.test_instances import ORDER, STORE, Desk
@@ -40,7 +50,20 @@ class Order(AbstractSaga):
     def is_completed(self):
         return False
 
+class Final(AbstractSaga):
+    def __init__(self, given):
+        super().__init__()
+        self.add_step(SagaStep("reserve", lambda: 1, lambda: None, pivot=True))
+        self.add_step(SagaStep("ship", Order.does(self, "ship"), max_retries=1))
+
+    def get_id(self):
+        return "final"
+
+    def is_completed(self):
+        return False
+
 order = Order.as_runnable(name="order")
+final = Final.as_runnable(name="final")
 """
 
 CHARGE = "charge%2Fcard"
@@ -100,7 +123,8 @@ def stuck(desk: SagaDesk) -> SagaDesk:
 def test_a_class_of_sagas_is_no_target_and_the_hint_says_what_is(desk: SagaDesk) -> None:
     done = desk("run", "sagas.py:Order", "7")
     assert done.code == 2
-    assert "a saga class's as_runnable()" in done.err
+    for known in ("a saga class's as_runnable()", "a StateMachineDefinition", "an ApprovalChain"):
+        assert known in done.err
 
 
 # --- looking -----------------------------------------------------------------------------------
@@ -130,6 +154,19 @@ def test_ls_lists_what_is_stuck_and_says_what_is_not_undone(stuck: SagaDesk) -> 
     assert summary["instances"][0]["note"] == f"not undone: {CHARGE}"
     assert summary["counts"] == {"compensation_stuck": 1}
     assert "in all: 1 compensation_stuck" in stuck("ls", "--status", "compensation_stuck").out
+
+
+def test_ls_keeps_an_id_and_a_status_whole_where_they_have_room(
+    desk: SagaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    id = "order-7d0c9a52-5c1f-4d9e-a1f4"
+    desk.park(id, ("charge", {"reason": "it was cut off", "error": None}))
+    shown = desk("ls").out
+    assert f"{id} " in shown
+    assert "compensation_stuck " in shown
+    desk.park("X" * 100)  # folded, and not cut
+    assert desk("ls").out.count("X") == 100
 
 
 def test_show_lists_each_stuck_step_why_and_what_decides(stuck: SagaDesk) -> None:
@@ -168,7 +205,57 @@ def test_what_was_settled_is_not_listed(stuck: SagaDesk) -> None:
     summary = stuck.json("show", "a")
     assert summary["instance"]["status"] == "failed"
     assert summary["stuck"] == []
-    assert [line.partition(": ")[0] for line in summary["next"]] == ["to try again"]
+    assert [line.partition(": ")[0] for line in summary["next"]] == ["to begin anew"]
+
+
+# --- after the way back ------------------------------------------------------------------------
+
+
+def purposes(desk: SagaDesk, id: str) -> list[str]:
+    return [line.partition(": ")[0] for line in desk.json("show", id)["next"]]
+
+
+def test_what_was_undone_begins_anew_with_a_fork_that_the_run_and_show_name(
+    desk: SagaDesk,
+) -> None:
+    desk.mend("release", "refund")
+    done = desk(*RUN)
+    fork = "to begin anew: lexigram-actors fork a --new-id NEW --store sqlite:///flows.db"
+    run = "lexigram-actors run sagas.py:order 7 --id NEW --store sqlite:///flows.db"
+    assert done.err.splitlines()[1:] == [f"{fork} && {run}"]
+    assert desk.json("show", "a")["next"] == [fork]
+    desk.mend("ship")
+    for line in f"{fork.partition(': ')[2]} && {run}".replace("NEW", "b").split(" && "):
+        assert desk.command(*shlex.split(line)[1:]).code == 0
+
+
+def test_a_saga_of_which_nothing_was_done_begins_anew(desk: SagaDesk) -> None:
+    (desk.folder / "reserve").unlink()
+    assert desk(*RUN).code == 1
+    assert purposes(desk, "a") == ["to begin anew"]
+
+
+def test_where_it_may_be_past_its_pivot_both_are_named(desk: SagaDesk) -> None:
+    run = ("run", "sagas.py:final", "7", "--id", "a")
+    done = desk(*run)
+    assert purposes(desk, "a") == ["to go on, if it is past its pivot", "to begin anew"]
+    assert [line.partition(": ")[0] for line in done.err.splitlines()[1:]] == purposes(desk, "a")
+    assert desk.json(*run)["next"].count("\n") == 1
+    desk("retry", "a")
+    assert desk(*run).code == 1
+    assert purposes(desk, "a") == ["to try again"]
+    desk("retry", "a")
+    desk.mend("ship")
+    assert desk(*run).code == 0
+
+
+def test_a_saga_that_was_stopped_on_its_way_back_is_tried_again(desk: SagaDesk) -> None:
+    saga = Instance(id="a", definition=Definition("saga", "order", 1), status=InstanceStatus.FAILED)
+    history = [HistoryEntry(1, "#saga", COMPENSATING, 0.0, "")]
+    (parked,) = after_failure(saga, Err(ValueError("crashed")), history, STORE)
+    assert parked.purpose == "to try again"
+    (anew,) = after_failure(saga, Err(SagaError("ship")), history, STORE)
+    assert anew.purpose == "to begin anew"
 
 
 # --- deciding ----------------------------------------------------------------------------------
@@ -211,6 +298,9 @@ def test_of_two_that_are_stuck_one_is_settled_and_the_other_waits(desk: SagaDesk
     done = desk("force", "a", "charge/card")
     assert done.code == 0
     assert done.out.endswith("takes it up, and then waits for a decision on: reserve\n")
+    early = desk("skip", "a", "reserve")
+    assert early.code == 3
+    assert "the last decision or retry, waits for a host: run one, then give the next" in early.err
     assert desk.json(*RUN)["status"] == "compensation_stuck"
     assert [each["step"] for each in desk.json("show", "a")["stuck"]] == ["reserve"]
     assert desk.json("skip", "a", "reserve")["stuck"] == []
