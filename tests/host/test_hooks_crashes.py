@@ -106,7 +106,7 @@ def examine_life(told: list[Any]) -> None:
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_crashed_at_any_call_nothing_is_told_twice_or_out_of_order(name: str, store: Any) -> None:
-    most = 80 if store == "memory" else 25
+    most = 40 if store == "memory" else 12
     begins = BEGINS.get(name, 1)
     crash_everywhere(
         PROGRAMS[name],
@@ -124,6 +124,6 @@ def test_crashed_again_while_it_recovers_nothing_is_told_twice(name: str) -> Non
         PROGRAMS[name],
         check=lambda world: examine(world, begins),
         twice=True,
-        most=15,
+        most=8,
         within=1e6,
     )
