@@ -33,10 +33,8 @@ class SagaError(LexigramError):
         if message is None:
             failed = f"saga step {step_name!r} failed"
             why = "" if cause is None else describe(cause)
-            if why.startswith(failed):  # it says so itself
-                message = why
-            else:
-                message = f"{failed}: {why}" if why else failed
+            says_so_itself = why.startswith(failed)
+            message = why if says_so_itself else f"{failed}: {why}" if why else failed
             if self.uncompensated:
                 message += f" (not undone: {', '.join(map(repr, self.uncompensated))})"
         super().__init__(message, **facts)
