@@ -61,6 +61,16 @@ SETTLING: Final = frozenset({UNDONE, SKIPPED, FORCED})
 """After which a step is stuck no more."""
 
 
+def part_of(step: str) -> str:
+    """Return the name of a step as one part of a path, that is no mark."""
+    return escaped(step).replace("#", "%23")
+
+
+def step_of(part: str) -> str:
+    """Return the name of the step of which this is the part of a path."""
+    return part.replace("%2F", "/").replace("%23", "#").replace("%25", "%")
+
+
 def stuck_in(entries: Sequence[Entry]) -> dict[str, Any]:
     """Return what could not be undone: by path, what is recorded of why."""
     stuck: dict[str, Any] = {}
@@ -93,14 +103,14 @@ def settled_by(entries: Sequence[Entry], step: str, kind: str, at: float) -> Ent
         WorkflowStateError: No such step is stuck, or several are.
     """
     stuck = stuck_in(standing(entries))
-    part = escaped(step).replace("#", "%23")
+    part = part_of(step)
     named = [path for path in stuck if path.rpartition("/")[2] == part]
     found = [step] if step in stuck else named
     if len(found) != 1:
         known = ", ".join(map(repr, stuck)) or "none"
         raise WorkflowStateError(
-            f"{len(found) or 'no'} steps {step!r} wait for a decision"
-            if len(found) > 1
+            f"{len(found)} steps {step!r} wait for a decision"
+            if found
             else f"no step {step!r} waits for a decision",
             details={"stuck": list(stuck)},
             hint=f"these do: {known}",

@@ -29,6 +29,7 @@ import trio
 from lexigram_actors.host.cancelling import came_of_cancellation
 from lexigram_actors.host.steps import Failure, guarded
 from lexigram_actors.invoking import PLAIN_TYPES
+from lexigram_actors.kernel.pacing import BATCH, BATCH_SECONDS
 from lexigram_actors.result import Err, Ok
 from lexigram_actors.saga.calling import late
 from lexigram_actors.saga.models import SagaStep, Way
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from lexigram_actors.saga.execution import Execution
     from lexigram_actors.saga.plan import Stage
 
-LONGEST_TURN: Final = 100
-TURN_SECONDS: Final = 0.001
 SLACK: Final = 0.001
 
 
@@ -58,7 +57,7 @@ async def sprint(
     """
     done, undone = execution.progress.done, execution.progress.undone
     in_flight = execution.in_flight
-    left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
+    left, turn_ends = BATCH, perf_counter() + BATCH_SECONDS
     for stage in stages:
         step = stage[0]
         way = step.calls.action
@@ -91,7 +90,7 @@ async def sprint(
         left -= 1
         if not left or perf_counter() > turn_ends:
             await trio.lowlevel.checkpoint()
-            left, turn_ends = LONGEST_TURN, perf_counter() + TURN_SECONDS
+            left, turn_ends = BATCH, perf_counter() + BATCH_SECONDS
         elif was_awaited:
             await trio.lowlevel.checkpoint_if_cancelled()
     return None
@@ -129,7 +128,7 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | Row:
     timeout = steps[next(reversed(done))].compensation_timeout
     now = tick()
     serves_until, ends = now + slack, now + timeout + slack
-    left, turn_ends = LONGEST_TURN, now + TURN_SECONDS
+    left, turn_ends = BATCH, now + BATCH_SECONDS
     scope = trio.CancelScope(deadline=began + timeout + slack, shield=True)
     try:
         with scope:
@@ -162,7 +161,7 @@ async def undo_row(execution: Execution) -> tuple[SagaStep, object] | Row:
                         return Row.HAS_MORE
                     scope.deadline, serves_until = inf, -inf  # the next undo sets it
                     await trio.lowlevel.checkpoint()
-                    left, turn_ends = LONGEST_TURN, tick() + TURN_SECONDS
+                    left, turn_ends = BATCH, tick() + BATCH_SECONDS
             return Row.UNDONE
     except BaseException as error:  # noqa: ASYNC103, BLE001 - `judged` raises what passes
         if not (scope.cancel_called and isinstance(error, Exception)):

@@ -17,7 +17,7 @@ import trio
 from lexigram_actors.errors import NotStorableError, StoreError, describe
 from lexigram_actors.errors.base import sole_error
 from lexigram_actors.host.cancelling import passing
-from lexigram_actors.host.compensation import LEDGER
+from lexigram_actors.host.compensation import LEDGER, part_of, step_of
 from lexigram_actors.host.journal import Journal
 from lexigram_actors.host.seam import escaped
 from lexigram_actors.host.steps import key_of
@@ -218,7 +218,7 @@ class JournalLedger:
             name = entry.path[start:]
             if entry.kind not in LEDGER or not entry.path.startswith(self._place) or "/" in name:
                 continue
-            progress.apply(entry.kind, "" if name == MARK else unescaped(name), entry.value)
+            progress.apply(entry.kind, "" if name == MARK else step_of(name), entry.value)
         return progress
 
     async def record(self, progress: Progress) -> None:
@@ -236,13 +236,3 @@ class JournalLedger:
 def key_of_step(saga_id: str, step: str) -> str:
     """Return the idempotency key of a step of a saga that is no part of an instance."""
     return f"{escaped(saga_id)}/{part_of(step)}"
-
-
-def part_of(name: str) -> str:
-    """Return the name of a step as one part of a path, that is no mark."""
-    return escaped(name).replace("#", "%23")
-
-
-def unescaped(part: str) -> str:
-    """Return the name of a step of which this is the part of a path."""
-    return part.replace("%2F", "/").replace("%23", "#").replace("%25", "%")

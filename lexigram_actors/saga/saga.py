@@ -308,9 +308,6 @@ class AbstractSaga(ABC, Generic[T]):
         except Exception:  # the cancellation is what passes
             logger.exception("saga %r was cancelled, and is not undone", execution.saga_id)
 
-    def _first(self) -> str:
-        return next(iter(self._plan.steps), "")
-
     def _error(self) -> SagaError:
         """Return why it failed."""
         failure = self._progress.failure or {"step": "", "error": {"message": "it failed"}}
@@ -347,7 +344,7 @@ class AbstractSaga(ABC, Generic[T]):
                 if progress.state is SagaState.RUNNING:
                     execution.presume()
                 self._failure = error = SagaStepError("", "compensate() was called")
-                await Unwinding(execution).begin(Stop(self._first(), error))
+                await Unwinding(execution).begin(Stop(execution.at, error))
             else:
                 progress.state = SagaState.COMPENSATING
                 await Unwinding(execution).take_up()

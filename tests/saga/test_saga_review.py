@@ -65,7 +65,7 @@ async def test_an_undo_that_is_late_takes_no_time_from_the_next(
 async def test_an_undo_that_is_late_and_ends_well_is_not_reported(
     store: Any, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lexigram_actors.saga.quick.TURN_SECONDS", -1.0)  # a checkpoint after each
+    monkeypatch.setattr("lexigram_actors.saga.quick.BATCH_SECONDS", -1.0)  # a checkpoint after each
     book = Book()
     steps = [book.step("a"), book.step("b", undo=too_long, idempotent=True), book.step("c", no)]
     saga = Made(*steps, store=store)
